@@ -1,0 +1,119 @@
+"""Recorded or generated human motion, in one form that every pose data set is read into.
+
+World frame: x right, y down, z forward (the camera's convention, up is -y), millimetres.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from aign.errors import UserError
+
+Role = Literal["pairs", "memories", "test"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """A tree of joints. The torso (two hips, neck) defines which way a body faces."""
+
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    """Parent of each joint, -1 at the root; a parent stands before its children."""
+    left_hip: int
+    right_hip: int
+    neck: int
+
+    def __post_init__(self) -> None:
+        if len(self.parents) != len(self.joint_names):
+            raise UserError(
+                f"{len(self.parents)} parents", f"{len(self.joint_names)} joints are named", "give one parent a joint"
+            )
+        if self.parents.count(-1) != 1 or any(p >= j for j, p in enumerate(self.parents)):
+            raise UserError(self.parents, "not a tree in order", "use one -1 at the root, and parents before children")
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.parents)
+
+    @property
+    def root(self) -> int:
+        return self.parents.index(-1)
+
+    @property
+    def bones(self) -> list[tuple[int, int]]:
+        """(parent, child) of every bone."""
+        return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionClips:
+    """Clips of 3D joints, each with an action, a subject and the one role it plays.
+
+    A clip is whole in one role: ``pairs`` supplies supervision, ``memories`` is only remembered, ``test`` supplies
+    unlabelled input and the measurements. So a memory never shares a clip with test input or with a pair.
+    """
+
+    name: str
+    """Which data set, as metrics state it; a generated world says so."""
+    skeleton: Skeleton
+    joints_mm: Tensor
+    """(frames, joints, 3) float32, world frame."""
+    frame_clips: Tensor
+    """(frames,) int64: the clip of each frame."""
+    clip_names: tuple[str, ...]
+    clip_actions: tuple[str, ...]
+    clip_roles: tuple[Role, ...]
+
+    def __post_init__(self) -> None:
+        frames, joints = self.joints_mm.shape[:2]
+        if self.joints_mm.shape != (frames, self.skeleton.num_joints, 3):
+            raise UserError(
+                f"{self.name}: joints of shape {tuple(self.joints_mm.shape)}",
+                f"the skeleton has {self.skeleton.num_joints} joints, so (frames, {self.skeleton.num_joints}, 3) is due",
+                f"give the skeleton of these {joints} joints",
+            )
+        bad = (~torch.isfinite(self.joints_mm)).flatten(1).any(1)
+        if bad.any():
+            first = int(bad.nonzero()[0, 0])
+            clip = self.clip_names[int(self.frame_clips[first])]
+            raise UserError(
+                f"{self.name}: clip {clip}", f"{int(bad.sum())} frames hold NaN or infinite joints", "drop them"
+            )
+        missing = [role for role in ROLES if role not in self.clip_roles]
+        if missing:
+            raise UserError(self.name, f"no clip plays the role {missing[0]!r}", "give at least one clip to each role")
+
+    def frames(self, role: Role) -> Tensor:
+        """Indices of the frames whose clip plays ``role``."""
+        plays = torch.tensor([r == role for r in self.clip_roles])
+        return plays[self.frame_clips].nonzero()[:, 0]
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.clip_actions)))
+
+    @property
+    def frame_actions(self) -> Tensor:
+        """(frames,) int64: index into ``actions`` of each frame."""
+        index = torch.tensor([self.actions.index(a) for a in self.clip_actions])
+        return index[self.frame_clips]
+
+
+def join_clips(
+    *, name: str, skeleton: Skeleton, clips: Sequence[Tensor], names: Sequence[str], actions: Sequence[str], roles: Sequence[Role]
+) -> MotionClips:
+    """One ``MotionClips`` from a list of clips of (frames, joints, 3) millimetres."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    return MotionClips(
+        name=name,
+        skeleton=skeleton,
+        joints_mm=torch.cat(list(clips)).float(),
+        frame_clips=torch.repeat_interleave(torch.arange(len(clips)), lengths),
+        clip_names=tuple(names),
+        clip_actions=tuple(actions),
+        clip_roles=tuple(roles),
+    )

@@ -1,0 +1,17 @@
+"""Where real data lies: the folder named by AIGN_DATA."""
+
+import os
+from pathlib import Path
+
+from aign.errors import UserError
+
+
+def data_file(*parts: str) -> Path:
+    """``$AIGN_DATA/parts...``, which must exist. Raises UserError naming what is missing and where it was looked for."""
+    root = os.environ.get("AIGN_DATA")
+    if not root:
+        raise UserError("AIGN_DATA", "is not set", f"set it to the folder that holds {'/'.join(parts)}")
+    path = Path(root, *parts)
+    if not path.exists():
+        raise UserError(path, "no such file", f"put {'/'.join(parts)} into the folder AIGN_DATA names, now {root}")
+    return path

@@ -1,0 +1,152 @@
+"""Motion clips as the pose task's streams: synthetic pairs, real pairs, unlabelled input, the test set."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aign.data.cameras import NUM_RANDOM, photograph, random_cameras
+from aign.data.motion import MotionClips
+from aign.data.streams import Plan, Sample
+from aign.memories import balanced
+from aign.renderers.skeleton_basis import BasisRenderer
+from aign.renderers.torso import facing_rotation, root_relative, rotate
+
+NUM_PAIR_CAMERAS = 4
+"""Real pairs come from a few fixed cameras, as in a motion capture studio."""
+MAX_UNLABELLED_PER_ACTION = 1024
+MAX_TEST_PER_ACTION = 256
+CAMERA_SEED = 0
+"""Cameras of test input and real pairs belong to the data, not to a run: every run is measured on the same views."""
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Frames of motion, root-relative: as recorded and with the facing direction taken out, in millimetres."""
+
+    body_mm: Tensor
+    canonical_mm: Tensor
+    facing: Tensor
+    """(frames, 3, 3): canonical from world."""
+    actions: Tensor
+
+    @classmethod
+    def of(cls, clips: MotionClips, frames: Tensor, device: torch.device) -> "Bodies":
+        body = root_relative(clips.joints_mm[frames], clips.skeleton)
+        facing = facing_rotation(body, clips.skeleton)
+        tensors = (body, rotate(facing, body), facing, clips.frame_actions[frames])
+        return cls(*(tensor.to(device) for tensor in tensors))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPairs:
+    """Sup1: a skeleton is perturbed, a rotation and a focal length are drawn, the result is projected (Wu et al.)."""
+
+    weights: Tensor
+    renderer: BasisRenderer
+    perturbation: float
+    """Standard deviation of the perturbation, in standard deviations of each basis weight."""
+    noise_px: float
+
+    def plan(self, size: int, rng: np.random.Generator) -> Plan:
+        return {
+            "index": torch.from_numpy(rng.integers(len(self.weights), size=size)),
+            "perturbation": _normal(rng, size, self.weights.shape[1]),
+            "camera": _uniform(rng, size, NUM_RANDOM),
+            "noise": _normal(rng, size, len(self.renderer.mean_mm), 2),
+        }
+
+    def load(self, plan: Plan) -> Sample:
+        device = self.weights.device
+        weights = self.weights[plan["index"].to(device)] + self.perturbation * plan["perturbation"].to(device)
+        camera = random_cameras(plan["camera"].to(device), self.renderer.image_size)
+        shape = self.renderer.shape(weights)
+        joints, keypoints = photograph(shape, camera, self.renderer.image_size)
+        return {
+            "observed": {"keypoints_px": keypoints + self.noise_px * plan["noise"].to(device)},
+            "truth": {"joints_mm": joints, "canonical_mm": shape, **camera},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPairs:
+    """Sup2: recorded skeletons as a few fixed cameras see them, with their 3D joints."""
+
+    bodies: Bodies
+    image_size: int
+    noise_px: float
+
+    def plan(self, size: int, rng: np.random.Generator) -> Plan:
+        return {
+            "index": torch.from_numpy(rng.integers(len(self.bodies.body_mm), size=size)),
+            "camera": torch.from_numpy(rng.integers(NUM_PAIR_CAMERAS, size=size)),
+            "noise": _normal(rng, size, self.bodies.body_mm.shape[1], 2),
+        }
+
+    def load(self, plan: Plan) -> Sample:
+        index = plan["index"].to(self.bodies.body_mm.device)
+        numbers = _uniform(np.random.default_rng(CAMERA_SEED), NUM_PAIR_CAMERAS, NUM_RANDOM).to(index.device)
+        camera = random_cameras(numbers[plan["camera"].to(index.device)], self.image_size)
+        joints, keypoints = photograph(self.bodies.body_mm[index], camera, self.image_size)
+        camera["rotation"] = camera["rotation"] @ self.bodies.facing[index].mT  # camera from canonical
+        return {
+            "observed": {"keypoints_px": keypoints + self.noise_px * plan["noise"].to(index.device)},
+            "truth": {"joints_mm": joints, "canonical_mm": self.bodies.canonical_mm[index], **camera},
+        }
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Sup3 and Sup4: keypoints only, every action equally often."""
+
+    keypoints_px: Tensor
+    actions: Tensor
+
+    def plan(self, size: int, rng: np.random.Generator) -> Plan:
+        share = balanced(self.actions.cpu()).numpy()
+        return {"index": torch.from_numpy(rng.choice(len(share), size=size, p=share / share.sum()))}
+
+    def load(self, plan: Plan) -> Sample:
+        return {"observed": {"keypoints_px": self.keypoints_px[plan["index"].to(self.keypoints_px.device)]}}
+
+
+def test_views(clips: MotionClips, image_size: int, noise_px: float, device: torch.device) -> tuple[Unlabelled, Sample]:
+    """Unlabelled input, one random camera a frame, and the test set: an even part of it, with its truth.
+
+    Both hold the same number of frames of each action at most, evenly spread over its test clips.
+    """
+    frames = clips.frames("test")
+    actions = clips.frame_actions[frames]
+    chosen = torch.cat([_evenly((actions == a).nonzero()[:, 0], MAX_UNLABELLED_PER_ACTION) for a in actions.unique()])
+    bodies = Bodies.of(clips, frames[chosen], device)
+    rng = np.random.default_rng(CAMERA_SEED + 1)
+    camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
+    joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
+    keypoints = keypoints + noise_px * _normal(rng, len(chosen), clips.skeleton.num_joints, 2).to(device)
+    part = torch.cat([_evenly((bodies.actions == a).nonzero()[:, 0], MAX_TEST_PER_ACTION) for a in actions.unique()])
+    test: Sample = {
+        "observed": {"keypoints_px": keypoints[part]},
+        "truth": {
+            "joints_mm": joints[part],
+            "canonical_mm": bodies.canonical_mm[part],
+            "action": bodies.actions[part],
+            **{name: value[part] for name, value in camera.items()},
+        },
+    }
+    return Unlabelled(keypoints, bodies.actions), test
+
+
+def _evenly(indices: Tensor, count: int) -> Tensor:
+    """At most ``count`` of the indices, evenly spread."""
+    if len(indices) <= count:
+        return indices
+    return indices[torch.linspace(0, len(indices) - 1, count).round().long().to(indices.device)]
+
+
+def _uniform(rng: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(rng.random(shape, dtype=np.float32))
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))

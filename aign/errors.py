@@ -1,0 +1,15 @@
+"""The one kind of error that a person, not a programmer, can mend."""
+
+
+class UserError(Exception):
+    """A mistake in an option, a file or a place: says the value, the reason and the remedy in one line.
+
+    Commands print it as ``error: ...`` and exit with status 2; nothing has been changed when it is raised.
+    """
+
+    def __init__(self, value: object, reason: str, remedy: str) -> None:
+        self.value, self.reason, self.remedy = value, reason, remedy
+        super().__init__(f"{value}: {reason}; {remedy}")
+
+    def __reduce__(self):  # an exception with three arguments does not survive a process boundary by itself
+        return type(self), (self.value, self.reason, self.remedy)

@@ -1,0 +1,59 @@
+"""Memories: true samples of factors, unpaired with any input, with a declared bias."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aign.data.streams import Plan, Sample, rows
+from aign.errors import UserError
+
+MIN_SAMPLES = 16
+
+
+class Memory:
+    """A collection of remembered samples. Bias the memories, and the imagination is biased.
+
+    ``samples`` are named tensors with one row a memory; ``bias`` says in words which selection of the world they
+    are; ``weights`` (optional, one a memory) says how often each is remembered. ``dress`` gives a drawn memory what
+    it lacks to be seen as inferred factors are (a random camera, say): it gets the rows and random numbers (batch,
+    ``num_random``) in [0, 1).
+
+    Raises UserError if fewer than ``MIN_SAMPLES`` memories are left: a discriminator would learn them by heart.
+    """
+
+    def __init__(
+        self,
+        samples: dict[str, Tensor],
+        *,
+        bias: str,
+        weights: Tensor | None = None,
+        dress: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = None,
+        num_random: int = 0,
+    ) -> None:
+        self.samples, self.bias, self.dress, self.num_random = samples, bias, dress, num_random
+        if len(self) < MIN_SAMPLES:
+            raise UserError(bias, f"selects {len(self)} memories, at least {MIN_SAMPLES} are needed", "widen the bias")
+        share = torch.ones(len(self)) if weights is None else weights
+        self._cumulative = (share.double().cumsum(0) / share.double().sum()).numpy()
+
+    def __len__(self) -> int:
+        return rows(self.samples)
+
+    def plan(self, size: int, rng: np.random.Generator) -> Plan:
+        index = np.searchsorted(self._cumulative, rng.random(size), side="right").clip(max=len(self) - 1)
+        return {
+            "index": torch.from_numpy(index),
+            "random": torch.from_numpy(rng.random((size, self.num_random), dtype=np.float32)),
+        }
+
+    def load(self, plan: Plan) -> Sample:
+        device = next(iter(self.samples.values())).device
+        drawn = {name: table[plan["index"].to(device)] for name, table in self.samples.items()}
+        return {"factors": self.dress(drawn, plan["random"].to(device)) if self.dress else drawn}
+
+
+def balanced(groups: Tensor) -> Tensor:
+    """Weights under which every group (int64 label a memory) is remembered equally often."""
+    return groups.bincount()[groups].double().reciprocal()

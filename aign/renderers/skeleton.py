@@ -1,0 +1,46 @@
+"""From joint rotations to joint positions: forward kinematics, parameter-free and differentiable."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def axis_rotations(
+    axes: Float[Tensor, "*#batch 3"], angles_rad: Float[Tensor, "*#batch"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Matrices that turn by an angle about a unit axis, right-handed (Rodrigues' formula).
+
+    The axis is apart from the angle, so the gradient is exact at an angle of zero, where an axis-angle vector has none.
+    """
+    x, y, z = axes.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    sin, cos = angles_rad.sin()[..., None, None], angles_rad.cos()[..., None, None]
+    return torch.eye(3).to(axes) + sin * cross + (1 - cos) * (cross @ cross)
+
+
+def forward_kinematics(
+    rotations: Float[Tensor, "*#batch joints 3 3"], offsets: Float[Tensor, "*#batch joints 3"], parents: Sequence[int]
+) -> Float[Tensor, "*batch joints 3"]:
+    """Positions of all joints of a kinematic tree.
+
+    ``rotations[j]`` turns joint j, and all that hangs on it, in the frame of its parent. ``offsets[j]`` is the bone
+    from the parent to j in the parent's frame (at the root: where the root stands); units are those of the offsets.
+    ``parents`` holds -1 at the root and a parent before its children, as in ``aign.data.motion.Skeleton``.
+    With G the rotation of a joint in the world: G_j = G_parent R_j, position_j = position_parent + G_parent offset_j.
+    """
+    batch = torch.broadcast_shapes(rotations.shape[:-3], offsets.shape[:-2])
+    rotations_of, offsets_of = rotations.unbind(-3), offsets.unbind(-2)
+    in_world: list[Tensor] = []
+    positions: list[Tensor] = []
+    for joint, parent in enumerate(parents):
+        if parent < 0:
+            in_world.append(rotations_of[joint])
+            positions.append(offsets_of[joint].expand(*batch, 3))
+        else:
+            bone = (in_world[parent] @ offsets_of[joint][..., None])[..., 0]
+            in_world.append(in_world[parent] @ rotations_of[joint])
+            positions.append(positions[parent] + bone)
+    return torch.stack(positions, -2)

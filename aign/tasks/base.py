@@ -1,0 +1,155 @@
+"""What a task declares. The trainer knows nothing else about it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from aign.data.streams import Sample, Stream
+from aign.memories import Memory
+
+Factors = dict[str, Tensor]
+"""Named factors with samples along the first dimension: what is inferred, or remembered."""
+Observed = dict[str, Tensor]
+Terms = dict[str, Tensor]
+"""Named loss terms, scalars, unweighted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critic:
+    """A discriminator: its network, what it sees of some factors, and the memory it is shown."""
+
+    network: nn.Module
+    sees: Callable[[Factors], Tensor]
+    memory: Memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of a run: which data it reads and how much each loss term weighs; a term not named is off.
+
+    ``labelled`` and ``unlabelled`` name streams of the task that share the batch equally. Terms called
+    ``adversarial/NAME`` switch the discriminator NAME on.
+    """
+
+    name: str
+    share: float
+    """Part of the run's steps."""
+    labelled: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    weights: Mapping[str, float]
+
+    @property
+    def critics(self) -> tuple[str, ...]:
+        """The discriminators that are on."""
+        prefix = "adversarial/"
+        return tuple(term.removeprefix(prefix) for term in self.weights if term.startswith(prefix))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named choice of options; the paper's baselines are presets, never other scripts."""
+
+    summary: str
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the task's Config."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Options of TrainingConfig."""
+
+
+class Task(ABC):
+    """One field of work in one file: data, generator, renderer, discriminators, terms, metrics, picture, presets.
+
+    A task is made with ``Task(config, seed, device)``, which reads or generates its data and initialises its networks
+    from the seed, or with ``Task.restore``, which needs no data and can only infer, render and draw.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    presets: ClassVar[Mapping[str, Preset]]
+    objective: ClassVar[str]
+    """The metric that decides which checkpoint is best; lower is better."""
+
+    config: Any
+    generator: nn.Module
+    """Maps observed to inferred. K networks of the paper are parts of one module."""
+    renderer: nn.Module
+    """Maps inferred back to the observed space; no parameters."""
+    critics: Mapping[str, Critic]
+    streams: Mapping[str, Stream]
+    test: Sample
+    """What metrics are measured on."""
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, config: Any) -> Sequence[Stage]:
+        """The stages of a run, from options alone."""
+
+    @classmethod
+    @abstractmethod
+    def check_data(cls, config: Any) -> None:
+        """Raise UserError unless the data that the options name is there and sound."""
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        return self.plan(self.config)
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What ``restore`` needs to know beside the config and the weights, as JSON."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, config: Any, facts: dict[str, Any]) -> "Task":
+        """The task without its data, for a trained generator."""
+
+    def supervision(self, inferred: Factors, truth: Factors) -> Terms:
+        """Terms on labelled samples."""
+        return {}
+
+    @abstractmethod
+    def reconstruction(self, rendered: Observed, observed: Observed) -> Terms:
+        """Terms that compare what is rendered with what was observed."""
+
+    def priors(self, inferred: Factors) -> Terms:
+        """Terms on unlabelled samples that need neither rendering nor memories."""
+        return {}
+
+    @abstractmethod
+    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        """Metrics, one number a sample."""
+
+    @abstractmethod
+    def summarize(self, measured: dict[str, Tensor]) -> "Evaluation":
+        """Metrics of the whole test set, with its floors and groups."""
+
+    @abstractmethod
+    def picture(self, inferred: Factors, test: Sample) -> Figure:
+        """Observed, inferred, rendered and remembered side by side, of a few samples."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Sample:
+        """A user's own input as samples with ``observed`` only. Raises UserError for input that cannot be right."""
+
+    @abstractmethod
+    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+        """What was inferred of a user's own input, as files in a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics with what they were measured on."""
+
+    data: str
+    split: str
+    num_samples: int
+    metrics: Mapping[str, float]
+    """Averages by name, units in the names."""
+    floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same metrics for predictors that have learnt nothing."""
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same metrics for parts of the test set (an action, a sequence)."""

@@ -1,0 +1,48 @@
+"""Batch norm over the global batch, so that the number of workers does not change the result."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aign.training.workers import sum_over_workers, world_size
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch norm whose statistics are those of all workers' samples; works on CPU, where SyncBatchNorm does not."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"batch norm needs (batch, channels, ...), got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(input)
+        dims = [d for d in range(input.dim()) if d != 1]
+        count = input.numel() // input.shape[1] * world_size()
+        # two rounds, mean first: E[x^2] - E[x]^2 in one round loses the digits that make workers equal
+        mean = sum_over_workers(input.sum(dims)) / count
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        centred = input - mean.view(shape)
+        variance = sum_over_workers(centred.square().sum(dims)) / count
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        return centred * (self.weight / (variance + self.eps).sqrt()).view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+def with_global_batch_norm(module: nn.Module) -> nn.Module:
+    """The module with every batch norm made global, in place where it can be; parameters and buffers are kept."""
+    if next(module.parameters()).is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm) and not isinstance(child, GlobalBatchNorm):
+            twin = GlobalBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            twin.load_state_dict(child.state_dict())
+            setattr(module, name, twin)
+        else:
+            with_global_batch_norm(child) if any(True for _ in child.parameters()) else None
+    return module

@@ -1,0 +1,195 @@
+"""The loop: stages, steps, and what is recorded on the way."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from aign.data.streams import Slice, concatenate, draw, rows
+from aign.errors import UserError
+from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
+from aign.training.config import TrainingConfig
+from aign.training.step import Batch, Engines, adversarial_step
+from aign.training.workers import mean_over_workers, rank, world_size
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands. With the engines' states and the config it decides the rest of the run."""
+
+    step: int = 0
+    """Adversarial steps done: the t of the streams."""
+    clock: int = 0
+    """What stages and schedules go by: a step counts one, or two if the rule made two generator updates."""
+    stage: int = 0
+    stage_clock: int = 0
+    generator_updates: int = 0
+
+    def after(self, updates: int) -> "Progress":
+        ticks = max(1, updates)
+        return replace(
+            self,
+            step=self.step + 1,
+            clock=self.clock + ticks,
+            stage_clock=self.stage_clock + ticks,
+            generator_updates=self.generator_updates + updates,
+        )
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """What a run tells about itself, called on every worker at the same steps."""
+
+    def log(self, progress: Progress, stage: Stage, values: dict[str, float]) -> None:
+        """Means of the loss terms since the last call."""
+
+    def evaluation(self, progress: Progress, evaluation: Evaluation, draw_picture: Callable[[], Figure]) -> None:
+        """Metrics on the test set; the picture is drawn when called."""
+
+    def checkpoint(self, progress: Progress, engines: Engines) -> None:
+        """A moment from which the run can be continued."""
+
+
+def train(
+    task: Task, engines: Engines, config: TrainingConfig, recorder: Recorder, progress: Progress | None = None
+) -> Progress:
+    """Run a task's stages from ``progress`` (default: the beginning) to the end.
+
+    Raises UserError when a loss term is not finite, naming the step and the term.
+    """
+    progress = progress or Progress()
+    stages = task.stages
+    lengths = stage_lengths(stages, config.steps)
+    interval = _Interval(config.batch_size, progress.step)
+    while progress.stage < len(stages):
+        stage = stages[progress.stage]
+        with interval.data_wait():
+            batch = draw_batch(task, stage, config, progress.step)
+        for engine in (engines.generator, engines.discriminators):
+            if engine is not None:
+                engine.set_lr_factor(config.lr_factor(progress.clock))
+        terms, updates = adversarial_step(task, engines, stage, batch, config, progress.step)
+        interval.add(terms)
+        progress = progress.after(updates)
+        stage_done = progress.stage_clock >= lengths[progress.stage]
+        finished = stage_done and progress.stage == len(stages) - 1
+
+        def due(every: int, step: int = progress.step, finished: bool = finished) -> bool:
+            return step % every == 0 or finished
+
+        # a checkpoint or a new stage ends the interval too, so that a resumed run logs the same means
+        if due(config.log_every) or due(config.checkpoint_every) or stage_done:
+            recorder.log(progress, stage, interval.close())
+        if due(config.evaluate_every):
+            evaluation, inferred = evaluate(task, engines.generator.module)
+            recorder.evaluation(progress, evaluation, lambda seen=inferred: task.picture(seen, task.test))  # type: ignore[misc]
+        if stage_done:
+            progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
+        if due(config.checkpoint_every):
+            recorder.checkpoint(progress, engines)
+    return progress
+
+
+def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
+    """Ticks of the clock for each stage; they add up to ``steps``."""
+    ends, done = [], 0.0
+    for stage in stages:
+        done += stage.share
+        ends.append(round(steps * done / sum(s.share for s in stages)))
+    return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> Batch:
+    """This worker's slice of the batch of a step: a pure function of seed, step and worker."""
+    share = Slice(rank(), world_size())
+
+    def mix(names: tuple[str, ...]):
+        size = config.batch_size // max(1, len(names))
+        parts = [draw(n, task.streams[n], size, seed=config.seed, step=step, share=share) for n in names]
+        return concatenate(parts) if parts else None
+
+    def remember(name: str) -> Factors:
+        memory = task.critics[name].memory
+        return draw(f"memory/{name}", memory, config.batch_size, seed=config.seed, step=step, share=share)["factors"]
+
+    return Batch(
+        labelled=mix(stage.labelled),
+        unlabelled=mix(stage.unlabelled),
+        remembered={name: remember(name) for name in stage.critics},
+    )
+
+
+@torch.no_grad()
+def infer_all(generator: nn.Module, observed: dict[str, Tensor]) -> Factors:
+    """What a generator infers of any number of samples, in evaluation mode."""
+    was_training = generator.training
+    generator.eval()
+    chunks = [
+        generator({name: values[start : start + EVALUATION_BATCH] for name, values in observed.items()})
+        for start in range(0, rows(observed), EVALUATION_BATCH)
+    ]
+    generator.train(was_training)
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
+    """Metrics on the task's test set, and what was inferred there."""
+    inferred = infer_all(generator, task.test["observed"])
+    return task.summarize(task.measure(inferred, task.test)), inferred
+
+
+class _Interval:
+    """Loss terms since the last line of metrics, kept on the device: the host never waits for one step."""
+
+    def __init__(self, batch_size: int, step: int) -> None:
+        self.batch_size, self.first_step = batch_size, step
+        self._reset()
+
+    def _reset(self) -> None:
+        self.terms: list[Tensor] = []
+        self.names: list[str] = []
+        self.data_seconds = 0.0
+        self.started = time.perf_counter()
+
+    def data_wait(self) -> "_Stopwatch":
+        return _Stopwatch(self)
+
+    def add(self, terms: Terms) -> None:
+        self.names = list(terms)
+        self.terms.append(torch.stack(list(terms.values())))
+
+    def close(self) -> dict[str, float]:
+        """Means over the interval and the workers; raises UserError at the first term that is not finite."""
+        history = mean_over_workers(torch.stack(self.terms)).cpu()
+        bad = (~torch.isfinite(history)).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            raise UserError(
+                f"loss term {self.names[column]}",
+                f"is {history[row, column].item()} at step {self.first_step + row + 1}",
+                "lower the learning rates or its weight; the last checkpoint is from before",
+            )
+        seconds = time.perf_counter() - self.started
+        values = dict(zip(self.names, history.double().mean(0).tolist(), strict=True))
+        values["samples_per_second"] = self.batch_size * len(history) / seconds
+        values["data_wait_share"] = self.data_seconds / seconds
+        self.first_step += len(history)
+        self._reset()
+        return values
+
+
+class _Stopwatch:
+    def __init__(self, interval: _Interval) -> None:
+        self.interval = interval
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.interval.data_seconds += time.perf_counter() - self.started

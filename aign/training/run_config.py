@@ -1,0 +1,102 @@
+"""Everything that decides a run's numbers, in one value that goes to config.json and back."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from aign.errors import UserError
+from aign.tasks import TASKS
+from aign.tasks.base import Preset, Task
+from aign.training.config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A task, the preset it started from, and all options as they finally are."""
+
+    task: str
+    preset: str
+    options: Any
+    """The task's Config."""
+    training: TrainingConfig
+
+    @classmethod
+    def of(cls, task: str, preset: str | None = None, **changes: Any) -> "RunConfig":
+        """A preset (default: the task's first) with some options changed, by name, whether the task's or training's.
+
+        Raises UserError for an unknown task, preset or option.
+        """
+        kind = find_task(task)
+        name, chosen = find_preset(task, preset)
+        training_names = {field.name for field in dataclasses.fields(TrainingConfig)}
+        option_names = {field.name for field in dataclasses.fields(kind.Config)}
+        for change in changes:
+            if change not in training_names | option_names:
+                raise UserError(change, f"not an option of {task}", did_you_mean(change, training_names | option_names))
+        return cls(
+            task=task,
+            preset=name,
+            options=kind.Config(**{**chosen.task, **{k: v for k, v in changes.items() if k in option_names}}),
+            training=TrainingConfig(
+                **{**chosen.training, **{k: v for k, v in changes.items() if k in training_names}}
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "RunConfig":
+        """The inverse of ``to_json``. Raises UserError if the stored options are not this version's."""
+        try:
+            return cls(
+                task=stored["task"],
+                preset=stored["preset"],
+                options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
+                training=TrainingConfig(**_tuples(stored["training"])),
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError("config.json", f"not readable by this version ({error})", "use the version it names") from None
+
+    def make_task(self, device: Any = "cpu") -> Task:
+        """The task with its data and freshly initialised networks."""
+        return find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
+
+    def check_batch(self, num_workers: int) -> None:
+        """Raises UserError unless every stream's part of the batch divides evenly among the workers."""
+        for stage in find_task(self.task).plan(self.options):
+            for streams in (stage.labelled, stage.unlabelled):
+                parts = max(1, len(streams)) * max(1, num_workers)
+                size = self.training.batch_size
+                if size % parts:
+                    raise UserError(
+                        f"batch_size = {size}",
+                        f"stage {stage.name!r} shares it among {max(1, len(streams))} streams and {num_workers} workers,"
+                        f" which {parts} does not divide",
+                        f"use {max(1, size // parts) * parts}",
+                    )
+
+
+def find_task(name: str) -> type[Task]:
+    if name not in TASKS:
+        raise UserError(f"task {name!r}", f"is not one of {', '.join(TASKS)}", did_you_mean(name, TASKS))
+    return TASKS[name]
+
+
+def find_preset(task: str, name: str | None) -> tuple[str, Preset]:
+    presets = find_task(task).presets
+    if name is None:
+        name = next(iter(presets))
+    if name not in presets:
+        raise UserError(f"preset {name!r}", f"{task} has {', '.join(presets)}", did_you_mean(name, presets))
+    return name, presets[name]
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
+
+
+def _tuples(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}

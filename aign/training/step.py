@@ -1,0 +1,142 @@
+"""The adversarial step, as in the paper: discriminators learn, the rule decides, generators learn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aign.data.streams import Sample, rows
+from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
+from aign.tasks.base import Factors, Stage, Task, Terms
+from aign.training.config import TrainingConfig
+from aign.training.engine import Engine
+from aign.training.workers import mean_over_workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A worker's samples of one step."""
+
+    labelled: Sample | None
+    unlabelled: Sample | None
+    remembered: dict[str, Factors]
+    """Memories by discriminator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """The two players. All discriminators live in one engine, as an ``nn.ModuleDict`` by name."""
+
+    generator: Engine
+    discriminators: Engine | None
+
+
+def adversarial_step(
+    task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int
+) -> tuple[Terms, int]:
+    """One step of a stage: all its loss terms (unweighted, not yet averaged over workers) and generator updates made."""
+    generator, discriminators = engines.generator, engines.discriminators
+    labelled, unlabelled = infer(generator.module, batch)  # one forward serves both phases
+    adversarial = {}
+    if discriminators is not None and stage.critics:
+        adversarial = discriminator_terms(task, stage, discriminators.module, batch, unlabelled, config)
+        discriminators.backward(total(adversarial, {name: 1.0 for name in adversarial}))
+        discriminators.step()
+
+    with frozen(discriminators):
+        terms = generator_terms(task, stage, discriminators, batch, labelled, unlabelled, config)
+        updates = num_generator_updates(stage, adversarial, terms, config, step)
+        for update in range(updates):
+            if update > 0:
+                again = infer(generator.module, batch)
+                terms = generator_terms(task, stage, discriminators, batch, *again, config)
+            generator.backward(total(terms, stage.weights))
+            generator.step()
+    return {name: term.detach() for name, term in (adversarial | terms).items()}, updates
+
+
+def infer(generator: nn.Module, batch: Batch) -> tuple[Factors | None, Factors | None]:
+    """G(x) of labelled and unlabelled samples, in one pass."""
+    parts = [part["observed"] for part in (batch.labelled, batch.unlabelled) if part is not None]
+    together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    split = {name: value.split([rows(part) for part in parts]) for name, value in generator(together).items()}
+    inferred = iter([{name: pieces[i] for name, pieces in split.items()} for i in range(len(parts))])
+    labelled = next(inferred) if batch.labelled is not None else None
+    return labelled, next(inferred) if batch.unlabelled is not None else None
+
+
+def discriminator_terms(
+    task: Task, stage: Stage, networks: nn.Module, batch: Batch, inferred: Factors | None, config: TrainingConfig
+) -> Terms:
+    """-log D(M) - log(1 - D(G(x))) for each discriminator; inferred and remembered go through in one pass."""
+    assert inferred is not None, f"stage {stage.name} has discriminators but no unlabelled data"
+    terms = {}
+    for name in stage.critics:
+        sees = task.critics[name].sees
+        remembered = sees(batch.remembered[name]).detach().requires_grad_(config.r1 > 0)
+        imagined = sees(inferred).detach()
+        logits = networks[name](torch.cat([remembered, imagined]))  # type: ignore[index]
+        real, fake = logits.split([len(remembered), len(imagined)])
+        terms[f"discriminator/{name}"] = discriminator_loss(real, fake, config.adversarial_loss)
+        if config.r1 > 0:
+            terms[f"r1/{name}"] = 0.5 * config.r1 * r1_penalty(real, remembered)
+    return terms
+
+
+def generator_terms(
+    task: Task,
+    stage: Stage,
+    discriminators: Engine | None,
+    batch: Batch,
+    labelled: Factors | None,
+    unlabelled: Factors | None,
+    config: TrainingConfig,
+) -> Terms:
+    """Supervision on labelled samples; reconstruction, priors and -log D(G(x)) on unlabelled ones."""
+    terms: Terms = {}
+    if batch.labelled is not None and labelled is not None:
+        terms |= task.supervision(labelled, batch.labelled["truth"])
+    if batch.unlabelled is not None and unlabelled is not None:
+        terms |= task.reconstruction(task.renderer(unlabelled), batch.unlabelled["observed"])
+        terms |= task.priors(unlabelled)
+        for name in stage.critics:
+            logits = discriminators.module[name](task.critics[name].sees(unlabelled))  # type: ignore[union-attr, index]
+            terms[f"adversarial/{name}"] = generator_loss(logits, config.adversarial_loss)
+    return terms
+
+
+def num_generator_updates(stage: Stage, adversarial: Terms, terms: Terms, config: TrainingConfig, step: int) -> int:
+    """The update rule, decided from means over workers so that all of them take the same branch.
+
+    Only the paper's rule looks at losses, and only then does the host wait for the device.
+    """
+    if config.update_rule == "always" or not stage.critics:
+        return 1
+    if config.update_rule == "ratio":
+        return config.generator_updates(step, 0.0, 0.0)
+    losses = torch.stack(
+        [
+            torch.stack([adversarial[f"discriminator/{name}"] for name in stage.critics]).mean(),
+            torch.stack([terms[f"adversarial/{name}"] for name in stage.critics]).mean(),
+        ]
+    )
+    return config.generator_updates(step, *mean_over_workers(losses).tolist())
+
+
+def total(terms: Terms, weights: dict[str, float]) -> Tensor:
+    """The weighted sum of the terms that are on."""
+    return torch.stack([weights[name] * terms[name] for name in weights if name in terms]).sum()
+
+
+@contextmanager
+def frozen(engine: Engine | None) -> Iterator[None]:
+    """While the generator learns, discriminators pass gradients through but collect none."""
+    if engine is not None:
+        engine.module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        if engine is not None:
+            engine.module.requires_grad_(True)

@@ -1,0 +1,79 @@
+"""The command line of training: the options of a task, of training and of the place, from typed dataclasses."""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from aign.errors import UserError
+from aign.tasks import TASKS
+from aign.training.config import TrainingConfig
+from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
+from ray_jobs.job import Job, Placement
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What to do with the job."""
+
+    dry_run: bool = False
+    """Print the resolved run and check data, storage, batch and resources, but start nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line."""
+
+    job: Job
+    dry_run: bool
+
+
+def parse(argv: Sequence[str], verb: str = "train") -> Command:
+    """``TASK [--preset NAME] [options]`` to a job. Raises UserError for what cannot be."""
+    usage = f"aign {verb} TASK [--preset NAME] [options], TASK one of {', '.join(TASKS)}"
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] in ("-h", "--help"):
+            print(f"usage: {usage}\n\nOptions: aign {verb} TASK --help")
+            raise SystemExit(0)
+        raise UserError(argv[0] if argv else "no task", "a task comes first", usage)
+    task, rest = argv[0], list(argv[1:])
+    kind = find_task(task)
+    preset_option = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    preset_option.add_argument("--preset")
+    chosen, rest = preset_option.parse_known_args(rest)
+    preset, changes = find_preset(task, chosen.preset)
+
+    presets = "; ".join(f"{name}: {p.summary}" for name, p in kind.presets.items())
+    place, training, options, what = _parse_options(
+        (Placement, TrainingConfig, kind.Config, DryRun),
+        ({}, changes.training, changes.task, {}),
+        rest,
+        prog=f"aign {verb} {task} --preset {preset}",
+        description=f"Train {task}. Presets: {presets}.",
+    )
+    run = RunConfig(task=task, preset=preset, options=options, training=training)
+    name = place.name or f"{task}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Command(Job(run=run, placement=place, name=name), what.dry_run)
+
+
+def _parse_options(
+    kinds: Sequence[type], presets: Sequence[Any], argv: list[str], *, prog: str, description: str
+) -> tuple[Any, ...]:
+    """One flat list of options from several dataclasses, each with its own defaults."""
+    flat = tyro.conf.arg(name="")
+    fields = [
+        (kind.__name__, Annotated[kind, flat], dataclasses.field(default=kind(**preset)))
+        for kind, preset in zip(kinds, presets, strict=True)
+    ]
+    together = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
+    parsed, unknown = tyro.cli(
+        together, args=argv, prog=prog, description=description, return_unknown_args=True
+    )
+    if unknown:
+        known = [f"--{field.name.replace('_', '-')}" for kind in kinds for field in dataclasses.fields(kind)]
+        raise UserError(unknown[0], "unknown option or value", did_you_mean(unknown[0], known))
+    return tuple(getattr(parsed, kind.__name__) for kind in kinds)

@@ -1,0 +1,146 @@
+"""What a run leaves in its folder: metrics, pictures, checkpoints; written beside training.
+
+Loss terms and evaluations are appended as numbered parts of JSON lines, because object stores cannot append.
+"""
+
+import dataclasses
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from aign.tasks.base import Evaluation, Stage, Task
+from aign.training.loop import Progress
+from aign.training.step import Engines
+from ray_jobs.checkpoints import STATE_FILE, Checkpoint, checkpoint_steps, folder_name, read_objective, write_checkpoint
+from ray_jobs.job import Job
+from ray_jobs.spool import Spool
+
+SECONDS_BETWEEN_PARTS = 3.0
+NEWEST_KEPT = 2
+
+Event = dict[str, Any]
+"""What the console is told: ``kind`` is progress, evaluation, picture, say, failed or finished."""
+
+
+class RunWriter:
+    """Writes one run's folder, on the first worker. All slow work happens in threads."""
+
+    def __init__(self, job: Job, attempt: int, spool: Spool, tell: Callable[[Event], None]) -> None:
+        self.job, self.attempt, self.spool, self.tell = job, attempt, spool, tell
+        self._lines: list[str] = []
+        self._parts = 0
+        self._last_part = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-writer")
+        self._pending: list[Future[None]] = []
+        self._objectives = {step: read_objective(job.folder, step) for step in checkpoint_steps(job.folder)}
+
+    def line(self, values: dict[str, Any]) -> None:
+        """Append a line of metrics; parts are sent every few seconds."""
+        self._lines.append(json.dumps({"time": round(time.time(), 3), **values}) + "\n")
+        if time.monotonic() - self._last_part > SECONDS_BETWEEN_PARTS:
+            self.send_part()
+
+    def send_part(self) -> None:
+        if self._lines:
+            self.spool.put(f"metrics/{self.attempt:03d}-{self._parts:06d}.jsonl", "".join(self._lines).encode())
+            self._parts += 1
+            self._lines = []
+        self._last_part = time.monotonic()
+
+    def picture(self, step: int, draw: Callable[[], Figure]) -> None:
+        """Draw and send a picture, in the background."""
+
+        def draw_and_send() -> None:
+            image = io.BytesIO()
+            draw().savefig(image, format="png")
+            path = f"pictures/{folder_name(step)}.png"
+            self.spool.put(path, image.getvalue())
+            self.tell({"kind": "picture", "path": f"{self.job.folder.uri}/{path}"})
+
+        self._background(draw_and_send)
+
+    def checkpoint(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
+        """Write and send a checkpoint in the background; keeps the newest two and the best."""
+        self._objectives[checkpoint.progress.step] = about["objective"]
+        old = self._superseded()
+        for step in old:
+            del self._objectives[step]
+
+        def write_and_send() -> None:
+            folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
+            write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
+            self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
+            folder.parent.rmdir()
+            for step in old:
+                self.spool.remove(f"checkpoints/{folder_name(step)}")
+
+        self._background(write_and_send)
+
+    def _superseded(self) -> list[int]:
+        newest = sorted(self._objectives)[-NEWEST_KEPT:]
+        measured = {step: value for step, value in self._objectives.items() if value is not None}
+        best = min(measured, key=lambda step: measured[step]) if measured else None
+        return [step for step in self._objectives if step not in newest and step != best]
+
+    def _background(self, work: Callable[[], None]) -> None:
+        """Run after earlier work; an error there is raised here, and at most a few pieces of work wait."""
+        while self._pending and (self._pending[0].done() or len(self._pending) > 2):
+            self._pending.pop(0).result()
+        self._pending.append(self._thread.submit(work))
+
+    def close(self, timeout_s: float) -> None:
+        """Finish all work and send what is left."""
+        self.send_part()
+        self._thread.shutdown(wait=True)
+        for future in self._pending:
+            future.result()
+        self.spool.close(timeout_s)
+
+
+class RunRecorder:
+    """The loop's Recorder on one worker. Every worker takes part in a checkpoint; the first one has the writer."""
+
+    def __init__(self, task: Task, writer: RunWriter | None) -> None:
+        self.task, self.writer = task, writer
+        self.last_evaluation: tuple[int, Evaluation] | None = None
+
+    def log(self, progress: Progress, stage: Stage, values: dict[str, float]) -> None:
+        if self.writer:
+            where = {"step": progress.step, "stage": stage.name, "generator_updates": progress.generator_updates}
+            self.writer.line({**where, **values})
+            self.writer.tell({"kind": "progress", "clock": progress.clock, **where, "values": values})
+
+    def evaluation(self, progress: Progress, evaluation: Evaluation, draw_picture: Callable[[], Figure]) -> None:
+        self.last_evaluation = (progress.step, evaluation)
+        if self.writer:
+            measured = dataclasses.asdict(evaluation)
+            self.writer.line({"step": progress.step, "evaluation": measured})
+            self.writer.tell({"kind": "evaluation", "step": progress.step, "evaluation": measured})
+            self.writer.picture(progress.step, draw_picture)
+
+    def checkpoint(self, progress: Progress, engines: Engines) -> None:
+        players = {"generator": engines.generator, "discriminators": engines.discriminators}
+        states = {name: engine.state() for name, engine in players.items() if engine is not None}
+        if self.writer:
+            self.writer.checkpoint(
+                Checkpoint(progress=progress, engines=states, renderer=renderer_buffers(self.task)),
+                {"objective": self._objective(progress.step), "facts": self.task.facts()},
+            )
+
+    def _objective(self, step: int) -> float | None:
+        if self.last_evaluation is None or self.last_evaluation[0] != step:
+            return None
+        return self.last_evaluation[1].metrics[self.task.objective]
+
+
+def renderer_buffers(task: Task) -> dict[str, Tensor]:
+    """The renderer's data on the CPU."""
+    return {name: buffer.detach().cpu() for name, buffer in task.renderer.state_dict().items()}

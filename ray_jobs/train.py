@@ -1,0 +1,27 @@
+"""Train a task: ``python -m ray_jobs.train TASK [--preset NAME] [options]``."""
+
+import json
+
+from ray_jobs.console import RunConsole, run_command
+from ray_jobs.launch import launch
+from ray_jobs.options import parse
+from ray_jobs.preflight import check
+
+
+def command(argv: list[str]) -> None:
+    """Parse, check, run; ``--dry-run`` stops after the checks."""
+    parsed = parse(argv)
+    job = parsed.job
+    check(job)
+    if parsed.dry_run:
+        print(json.dumps(job.to_json(), indent=1))
+        print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
+        return
+    with RunConsole(job.name, job.run.training.steps) as console:
+        launch(job, console.show)
+    console.report()
+    console.say(f"run: {job.folder.uri}")
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,218 @@
+"""A tiny skeleton with made-up motion, and a toy task: the smallest things that the library can work on."""
+
+import pytest
+import torch
+from torch import nn
+
+from aign.data.motion import Skeleton, join_clips
+from aign.data.streams import Slice
+from aign.discriminators.mlp import MLPDiscriminator
+from aign.memories import Memory
+from aign.tasks.base import Critic, Evaluation, Stage, Task
+from aign.training.config import TrainingConfig
+from aign.training.loop import draw_batch
+from aign.training.players import make_engines
+
+
+@pytest.fixture
+def rng():
+    """Random numbers of a test."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def random_rotations(rng):
+    def rotations(count, dtype=torch.float32):
+        """Proper rotations (count, 3, 3)."""
+        q, r = torch.linalg.qr(torch.randn(count, 3, 3, generator=rng, dtype=torch.float64))
+        q = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
+        return (q * torch.linalg.det(q)[:, None, None]).to(dtype)
+
+    return rotations
+
+
+@pytest.fixture
+def assert_proper_rotations():
+    def check(rotation):
+        eye = torch.eye(3, dtype=rotation.dtype).expand_as(rotation)
+        torch.testing.assert_close(rotation @ rotation.mT, eye, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(len(rotation)).to(rotation))
+
+    return check
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+FIGURE_MM = [[0, 0, 0], [120, 10, 0], [-120, 10, 0], [0, -500, 20], [10, -700, -40], [400, -300, 90], [-350, -450, -60]]
+"""Seven joints of someone who faces the camera (left hip at +x), relative to the root."""
+
+
+@pytest.fixture
+def skeleton():
+    return Skeleton(
+        joint_names=("pelvis", "left_hip", "right_hip", "neck", "head", "left_hand", "right_hand"),
+        parents=(-1, 0, 0, 0, 3, 3, 3),
+        left_hip=1,
+        right_hip=2,
+        neck=3,
+    )
+
+
+@pytest.fixture
+def people(rng):
+    def people(count, dtype=torch.float32):
+        """(count, 7, 3) mm: the figure with every joint moved a little, somewhere in the world."""
+        noise = 40 * torch.randn(count, len(FIGURE_MM), 3, generator=rng, dtype=torch.float64)
+        place = 1000 * torch.randn(count, 1, 3, generator=rng, dtype=torch.float64)
+        return (torch.tensor(FIGURE_MM, dtype=torch.float64) + noise + place).to(dtype)
+
+    return people
+
+
+@pytest.fixture
+def clips(skeleton, people):
+    """Two actions in each role, one clip of 12 frames each."""
+    names = [(role, action) for role in ("pairs", "memories", "test") for action in ("wave", "walk")]
+    return join_clips(
+        name="made-up people",
+        skeleton=skeleton,
+        clips=[people(12) for _ in names],
+        names=[f"{role}/{action}" for role, action in names],
+        actions=[action for _, action in names],
+        roles=[role for role, _ in names],
+    )
+
+
+# --- the toy task ----------------------------------------------------------------------------------------------------
+
+
+class ToyGenerator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, observed):
+        return {"z": self.linear(observed["x"])}
+
+
+class ToyRenderer(nn.Module):
+    def forward(self, inferred):
+        return {"x": 2 * inferred["z"]}
+
+
+class ToyStream:
+    """x = 2 z for standard normal z; the truth z is given to those who may see it."""
+
+    def __init__(self, labelled):
+        self.labelled = labelled
+
+    def plan(self, size, rng):
+        return {"z": torch.from_numpy(rng.standard_normal((size, 2), dtype="float32"))}
+
+    def load(self, plan):
+        truth = {"truth": {"z": plan["z"]}} if self.labelled else {}
+        return {"observed": {"x": 2 * plan["z"]}, **truth}
+
+
+class ToyTask(Task):
+    """Observed 2 z, inferred z, remembered other z. Its config is its stages."""
+
+    name = "toy"
+    Config = tuple
+    presets = {}
+    objective = "error"
+
+    def __init__(self, config, seed=0):
+        self.config = config
+        torch.manual_seed(seed)
+        self.generator, self.renderer = ToyGenerator(), ToyRenderer()
+        memory = Memory({"z": torch.randn(32, 2)}, bias="any z")
+        network = MLPDiscriminator(2, (8,), batch_norm=False)
+        self.critics = {"z": Critic(network=network, sees=lambda factors: factors["z"], memory=memory)}
+        self.streams = {"pairs": ToyStream(labelled=True), "unlabelled": ToyStream(labelled=False)}
+        z = torch.randn(5, 2)
+        self.test = {"observed": {"x": 2 * z}, "truth": {"z": z}}
+
+    @classmethod
+    def plan(cls, config):
+        return config
+
+    @classmethod
+    def check_data(cls, config):
+        pass
+
+    def facts(self):
+        return {}
+
+    @classmethod
+    def restore(cls, config, facts):
+        return cls(config)
+
+    def supervision(self, inferred, truth):
+        return {"supervision": (inferred["z"] - truth["z"]).square().mean()}
+
+    def reconstruction(self, rendered, observed):
+        return {"reconstruction": (rendered["x"] - observed["x"]).square().mean()}
+
+    def measure(self, inferred, test):
+        return {"error": (inferred["z"] - test["truth"]["z"]).norm(dim=-1)}
+
+    def summarize(self, measured):
+        error = measured["error"]
+        return Evaluation(data="toy", split="all", num_samples=len(error), metrics={"error": error.mean().item()})
+
+    def picture(self, inferred, test):
+        raise NotImplementedError
+
+    def read(self, path):
+        raise NotImplementedError
+
+    def write(self, inferred, sample, folder):
+        raise NotImplementedError
+
+
+SUPERVISED = Stage(name="supervised", share=0.25, labelled=("pairs",), weights={"supervision": 1.0})
+ADVERSARIAL = Stage(
+    name="adversarial",
+    share=0.75,
+    labelled=("pairs",),
+    unlabelled=("unlabelled",),
+    weights={"supervision": 0.1, "reconstruction": 1.0, "adversarial/z": 0.5},
+)
+
+
+@pytest.fixture
+def toy():
+    def toy(*, seed=0, **options):
+        """A toy task with its two stages, a config, and fresh engines."""
+        task = ToyTask((SUPERVISED, ADVERSARIAL), seed)
+        config = TrainingConfig(**{"batch_size": 4, "generator_lr": 0.01, "discriminator_lr": 0.01, **options})
+        return task, config, make_engines(task, config)
+
+    return toy
+
+
+@pytest.fixture
+def toy_step(toy):
+    def toy_step(**options):
+        """What ``adversarial_step`` is called with, of the toy task's adversarial stage."""
+        task, config, engines = toy(**options)
+        return {
+            "task": task,
+            "engines": engines,
+            "stage": ADVERSARIAL,
+            "batch": draw_batch(task, ADVERSARIAL, config, 0),
+            "config": config,
+            "step": 0,
+        }
+
+    return toy_step
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[1, 2, 4])
+def shares(request):
+    """The slices of 1, 2 and 4 workers."""
+    return [Slice(rank, request.param) for rank in range(request.param)]

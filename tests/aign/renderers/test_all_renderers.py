@@ -1,0 +1,28 @@
+"""What holds for every renderer, also for those that are not written yet."""
+
+import importlib
+import pkgutil
+
+import pytest
+from torch import nn
+
+import aign.renderers
+from aign.renderers.skeleton_basis import BasisRenderer
+
+
+def renderers():
+    """Every nn.Module class in aign/renderers/."""
+    for info in pkgutil.iter_modules(aign.renderers.__path__):
+        module = importlib.import_module(f"aign.renderers.{info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
+                yield value
+
+
+EXAMPLES = {"BasisRenderer": lambda: BasisRenderer(4, 9, image_size=64)}
+"""One instance of each class: add a line for a new renderer."""
+
+
+@pytest.mark.parametrize("kind", renderers(), ids=lambda kind: kind.__name__)
+def test_renderers_have_no_parameters(kind):
+    assert list(EXAMPLES[kind.__name__]().parameters()) == []
