@@ -1,9 +1,9 @@
 """Adversarial Inverse Graphics Networks: infer what an image is made of, from rendering and memories.
 
-    import aign
+import aign
 
-    trained = aign.train("pose", preset="aign", steps=500)
-    trained.picture().savefig("pose.png")
+trained = aign.train("pose", preset="aign", steps=500)
+trained.picture().savefig("pose.png")
 """
 
 from typing import Any

@@ -25,8 +25,8 @@ def train(task: str, preset: str | None = None, *, quiet: bool = False, **option
     run.check_batch(num_workers=1)
     made = run.make_task()
     recorder = _Printer(quiet)
-    run_loop(made, make_engines(made, run.training), run.training, recorder)
-    return Trained(run=run, task=made, evaluation=recorder.evaluations[-1])
+    progress = run_loop(made, make_engines(made, run.training), run.training, recorder)
+    return Trained(run=run, task=made, progress=progress, evaluation=recorder.evaluations[-1])
 
 
 @dataclass

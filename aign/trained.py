@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aign.errors import UserError
 from aign.tasks.base import Evaluation, Factors, Task
-from aign.training.loop import infer_all
+from aign.training.loop import Progress, infer_all
 from aign.training.run_config import RunConfig, find_task
 
 
@@ -22,6 +22,8 @@ class Trained:
 
     run: RunConfig
     task: Task
+    progress: Progress
+    """How far it has learnt."""
     evaluation: Evaluation | None = None
     """What training last measured, if anything."""
 
@@ -36,8 +38,13 @@ class Trained:
     def save(self, folder: Path | str) -> None:
         """Write generator.safetensors, config.json and a model card, which ``load`` reads."""
         write_export(
-            Path(folder), self.run, self.task.facts(), self.evaluation,
-            generator=self.task.generator.state_dict(), renderer=self.task.renderer.state_dict(),
+            Path(folder),
+            self.run,
+            self.task.facts(),
+            self.evaluation,
+            progress=self.progress,
+            generator=self.task.generator.state_dict(),
+            renderer=self.task.renderer.state_dict(),
         )
 
 
@@ -49,17 +56,17 @@ def load(folder: Path | str) -> Trained:
         tensors = load_file(folder / "generator.safetensors")
     except Exception as error:
         raise UserError(folder, f"not an export ({error})", "give the folder RUN/export") from None
-    return restore(config["run"], config["facts"], tensors)
+    return restore(config["run"], config["facts"], tensors, Progress(**config["progress"]))
 
 
-def restore(run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trained:
+def restore(run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tensor], progress: Progress) -> Trained:
     """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``."""
     config = RunConfig.from_json(run)
     task = find_task(config.task).restore(config.options, facts)
     for module, prefix in ((task.generator, "generator/"), (task.renderer, "renderer/")):
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         module.eval()
-    return Trained(run=config, task=task)
+    return Trained(run=config, task=task, progress=progress)
 
 
 def write_export(
@@ -68,15 +75,24 @@ def write_export(
     facts: dict[str, Any],
     evaluation: Evaluation | None,
     *,
+    progress: Progress,
     generator: dict[str, Tensor],
     renderer: dict[str, Tensor],
 ) -> None:
     """Write the files of an export."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"generator/{k}": v for k, v in generator.items()} | {f"renderer/{k}": v for k, v in renderer.items()}
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "generator.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "generator.safetensors"
+    )
     measured = vars(evaluation) if evaluation else None
-    config = {"run": run.to_json(), "facts": facts, "evaluation": measured, "versions": {"torch": torch.__version__}}
+    config = {
+        "run": run.to_json(),
+        "facts": facts,
+        "evaluation": measured,
+        "progress": vars(progress),
+        "versions": {"aign": _own_version(), "torch": torch.__version__},
+    }
     (folder / "README.md").write_text(model_card(run, facts, evaluation))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 

@@ -67,7 +67,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         state = json.loads((folder / STATE_FILE).read_text())
         for name, expected in state["files"].items():
             if sha256(folder / name) != expected:
-                raise UserError(folder / name, "does not have the contents that state.json recorded", "use another step")
+                raise UserError(
+                    folder / name, "does not have the contents that state.json recorded", "use another step"
+                )
         return Checkpoint(
             progress=Progress(**state["progress"]),
             engines={

@@ -1,4 +1,4 @@
-"""The console: progress while a run lasts, tables at its end, and the command ``aign``."""
+"""The console: progress while runs last, tables at their end, and the command ``aign``."""
 
 import sys
 import time
@@ -17,66 +17,78 @@ VERBS = ("train", "evaluate", "predict", "compare")
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class RunConsole:
-    """Shows a run's events: a bar on a terminal, a line every few seconds elsewhere."""
+class Bars:
+    """The console of one or several runs: bars on a terminal, lines elsewhere."""
 
-    def __init__(self, name: str, steps: int) -> None:
-        self.steps, self.evaluation, self.picture = steps, None, None
+    def __init__(self) -> None:
         self.console = Console()
-        self.bar = Progress(
-            TextColumn(f"[bold]{name}"),
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} {task.fields[stage]}"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.row = self.bar.add_task("", total=steps, stage="starting")
-        self._last_line = 0.0
 
-    def __enter__(self) -> "RunConsole":
-        self.bar.start()
+    def __enter__(self) -> "Bars":
+        self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        self.progress.stop()
+
+    def run(self, name: str, steps: int) -> "RunView":
+        """A bar for one more run."""
+        return RunView(self, name, steps)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+class RunView:
+    """Shows one run's events."""
+
+    def __init__(self, bars: Bars, name: str, steps: int) -> None:
+        self.bars, self.name, self.steps = bars, name, steps
+        self.evaluation: dict[str, Any] | None = None
+        self.picture: str | None = None
+        self.row = bars.progress.add_task(name, total=steps, stage="waiting")
+        self._last_line = 0.0
 
     def show(self, event: Event) -> None:
         if event["kind"] == "progress":
             self._progress(event)
         elif event["kind"] == "evaluation":
             self.evaluation = event["evaluation"]
-            metrics = "  ".join(f"{name} {value:.1f}" for name, value in self.evaluation["metrics"].items())
-            self.say(f"step {event['step']}  [bold]test[/]  {metrics}")
+            metrics = "  ".join(f"{k} {v:.1f}" for k, v in event["evaluation"]["metrics"].items())
+            self.bars.say(f"{self.name}  step {event['step']}  [bold]test[/]  {metrics}")
         elif event["kind"] == "picture":
             self.picture = event["path"]
         elif event["kind"] == "say":
-            self.say(event["text"])
+            self.bars.say(event["text"])
 
     def _progress(self, event: Event) -> None:
-        self.bar.update(self.row, completed=min(event["clock"], self.steps), stage=event["stage"])
+        self.bars.progress.update(self.row, completed=min(event["clock"], self.steps), stage=event["stage"])
         now = time.monotonic()
         if now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
             terms = "  ".join(f"{k} {v:.4g}" for k, v in event["values"].items() if k != "data_wait_share")
-            self.say(f"step {event['step']}/{self.steps}  {event['stage']}  {terms}")
-
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+            self.bars.say(f"{self.name}  step {event['step']}/{self.steps}  {event['stage']}  {terms}")
 
     def report(self) -> None:
         """The final table, and where the last picture is."""
         if self.evaluation:
-            self.console.print(evaluation_table(self.evaluation))
+            self.bars.console.print(evaluation_table(self.evaluation))
         if self.picture:
-            self.say(f"picture: {self.picture}")
+            self.bars.say(f"picture: {self.picture}")
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Metrics beside their floors, saying on which data, split and how many samples."""
     floors = evaluation["floors"]
     title = f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
-    table = Table(title=title, title_justify="left", title_style="")
+    table = Table(title=title, title_justify="left", title_style="", min_width=len(title))
     for column in ("metric", "inferred", *floors):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, value in evaluation["metrics"].items():

@@ -32,9 +32,7 @@ def import_deepspeed() -> Any:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not dist.is_initialized():
-        dist.init_process_group(
-            "gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5)
-        )
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
     deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
     return deepspeed
 
@@ -57,7 +55,9 @@ class DeepSpeedEngine:
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
         }
-        self._engine = deepspeed.initialize(model=module, optimizer=optimizer, config=config, dist_init_required=False)[0]
+        self._engine = deepspeed.initialize(model=module, optimizer=optimizer, config=config, dist_init_required=False)[
+            0
+        ]
         self.module: nn.Module = self._engine.module
         self._parameters = dict(self.module.named_parameters())
 
@@ -76,8 +76,13 @@ class DeepSpeedEngine:
     def state(self) -> EngineState:
         tensors, updates = self._whole_stage_0() if self.zero_stage == 0 else self._whole_sharded()
         tensors |= {f"buffer/{name}": buffer for name, buffer in self.module.named_buffers()}
-        return EngineState({k: v.detach().float().to("cpu", copy=True) if v.is_floating_point() else v.cpu().clone()
-                            for k, v in tensors.items()}, {"updates": updates})
+        return EngineState(
+            {
+                k: v.detach().float().to("cpu", copy=True) if v.is_floating_point() else v.cpu().clone()
+                for k, v in tensors.items()
+            },
+            {"updates": updates},
+        )
 
     def _whole_stage_0(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         tensors, updates = {}, {}

@@ -1,5 +1,6 @@
 """Start a job: in this process, or as a Ray Train run on a local or an existing Ray cluster."""
 
+import logging
 import os
 import tempfile
 import threading
@@ -16,8 +17,7 @@ COLLECTIVE_TIMEOUT_S = 300
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the controller looks this often; by default every 2 s
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_worker_niceness": "0",  # training is this machine's main work, not its background
 }
 
 
@@ -43,21 +43,26 @@ def launch(job: Job, show: Callable[[Event], None]) -> None:
         raise failures[0]
 
 
-def start_ray(job: Job) -> None:
-    """Connect to the cluster that RAY_ADDRESS names, or start a local one; nothing if there is one already."""
+def start_ray(job: Job, num_jobs: int = 1) -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or start a local one large enough for so many jobs like this one.
+
+    Does nothing if there is a connection already.
+    """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
-    local = "RAY_ADDRESS" not in os.environ
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local = {"include_dashboard": False, "num_cpus": max(num_jobs * job.placement.workers, os.cpu_count() or 1)}
     ray.init(
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         configure_logging=True,
         runtime_env={"env_vars": RAY_ENVIRONMENT},
-        **({"include_dashboard": False, "num_cpus": max(job.placement.workers, os.cpu_count() or 1)} if local else {}),
+        **local,
     )
 
 
@@ -80,7 +85,7 @@ def _fit(job: Job, show: Callable[[Event], None]) -> None:
             name=job.name,
             storage_path=tempfile.mkdtemp(prefix="aign-ray-"),  # ours is RUN; Ray Train's own bookkeeping is not needed
             failure_config=ray.train.FailureConfig(max_failures=job.placement.max_failures),
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
     finished = threading.Event()
@@ -139,7 +144,7 @@ def _mailbox():
             taken, self.events = self.events, []
             return taken
 
-    return Mailbox.remote()
+    return Mailbox.remote()  # type: ignore[attr-defined]
 
 
 def _gpus(job: Job) -> dict[str, float]:

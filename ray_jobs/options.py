@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -14,6 +14,9 @@ from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
 from ray_jobs.job import Job, Placement
+from ray_jobs.storage import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,20 @@ class Command:
 
     job: Job
     dry_run: bool
+
+
+def split_options(kind: type[T], argv: Sequence[str], prog: str) -> tuple[T, list[str]]:
+    """Options of one dataclass, and the arguments that are not its own."""
+    parsed: tuple[Any, list[str]] = tyro.cli(kind, args=list(argv), prog=prog, return_unknown_args=True)
+    return parsed
+
+
+def parse_verb(kind: type[T], argv: Sequence[str], prog: str) -> T:
+    """Options of a verb that are one dataclass. Raises UserError for an unknown one."""
+    parsed, unknown = split_options(kind, argv, prog)
+    if unknown:
+        raise _unknown_option(unknown[0], [kind])
+    return parsed
 
 
 def parse(argv: Sequence[str], verb: str = "train") -> Command:
@@ -57,6 +74,7 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
     )
     run = RunConfig(task=task, preset=preset, options=options, training=training)
     name = place.name or f"{task}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    place = dataclasses.replace(place, storage=Store(place.storage).uri)  # absolute: workers stand in other folders
     return Command(Job(run=run, placement=place, name=name), what.dry_run)
 
 
@@ -70,10 +88,12 @@ def _parse_options(
         for kind, preset in zip(kinds, presets, strict=True)
     ]
     together = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
-    parsed, unknown = tyro.cli(
-        together, args=argv, prog=prog, description=description, return_unknown_args=True
-    )
+    parsed, unknown = tyro.cli(together, args=argv, prog=prog, description=description, return_unknown_args=True)
     if unknown:
-        known = [f"--{field.name.replace('_', '-')}" for kind in kinds for field in dataclasses.fields(kind)]
-        raise UserError(unknown[0], "unknown option or value", did_you_mean(unknown[0], known))
+        raise _unknown_option(unknown[0], kinds)
     return tuple(getattr(parsed, kind.__name__) for kind in kinds)
+
+
+def _unknown_option(option: str, kinds: Sequence[Any]) -> UserError:
+    known = [f"--{field.name.replace('_', '-')}" for kind in kinds for field in dataclasses.fields(kind)]
+    return UserError(option, "unknown option or value", did_you_mean(option, known))

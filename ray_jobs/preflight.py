@@ -53,7 +53,9 @@ def check_existing(job: Job) -> None:
     except FileNotFoundError:
         return
     if stored["task"] != job.run.task:
-        raise UserError(job.folder.uri, f"is a run of task {stored['task']!r}, not {job.run.task!r}", "use another --name")
+        raise UserError(
+            job.folder.uri, f"is a run of task {stored['task']!r}, not {job.run.task!r}", "use another --name"
+        )
     before, now = RunConfig.from_json(stored), job.run
     if before != now:
         differing = _differences(before.to_json(), now.to_json())

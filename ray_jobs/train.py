@@ -2,7 +2,7 @@
 
 import json
 
-from ray_jobs.console import RunConsole, run_command
+from ray_jobs.console import Bars, run_command
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.preflight import check
@@ -17,10 +17,11 @@ def command(argv: list[str]) -> None:
         print(json.dumps(job.to_json(), indent=1))
         print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
         return
-    with RunConsole(job.name, job.run.training.steps) as console:
-        launch(job, console.show)
-    console.report()
-    console.say(f"run: {job.folder.uri}")
+    with Bars() as bars:
+        view = bars.run(job.name, job.run.training.steps)
+        launch(job, view.show)
+    view.report()
+    bars.say(f"run: {job.folder.uri}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from aign.tasks.base import Task
 from aign.trained import write_export
 from aign.training.engine import TorchEngine
 from aign.training.loop import Progress, train
@@ -40,11 +41,13 @@ def run_worker(job: Job, tell: Callable[[Event], None], device: torch.device | N
     else:
         engines = make_engines(task, config, TorchEngine)
     progress = resume(job, engines, tell)
+    if progress.stage == len(task.stages):
+        return
     writer = start_writing(job, task, tell) if rank() == 0 else None
     recorder = RunRecorder(task, writer)
     try:
-        train(task, engines, config, recorder, progress)
-        export(job, task, engines, recorder)
+        progress = train(task, engines, config, recorder, progress)
+        export(job, task, engines, recorder, progress)
     finally:
         if writer:
             writer.close(SECONDS_TO_SEND_THE_REST)
@@ -67,7 +70,7 @@ def resume(job: Job, engines: Engines, tell: Callable[[Event], None]) -> Progres
         return checkpoint.progress
 
 
-def start_writing(job: Job, task, tell: Callable[[Event], None]) -> RunWriter:
+def start_writing(job: Job, task: Task, tell: Callable[[Event], None]) -> RunWriter:
     """Number this attempt, write config.json, and open the spool."""
     folder = job.folder
     attempt = len(folder.names("attempts")) + 1
@@ -79,7 +82,7 @@ def start_writing(job: Job, task, tell: Callable[[Event], None]) -> RunWriter:
     return RunWriter(job, attempt, spool, tell)
 
 
-def export(job: Job, task, engines: Engines, recorder: RunRecorder) -> None:
+def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> None:
     """Write RUN/export; every worker takes part in making the weights whole."""
     weights = engines.generator.state().tensors
     if recorder.writer is None:
@@ -87,6 +90,14 @@ def export(job: Job, task, engines: Engines, recorder: RunRecorder) -> None:
     generator = {k.split("/", 1)[1]: v for k, v in weights.items() if k.startswith(("param/", "buffer/"))}
     folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
     evaluation = recorder.last_evaluation[1] if recorder.last_evaluation else None
-    write_export(folder, job.run, task.facts(), evaluation, generator=generator, renderer=renderer_buffers(task))
+    write_export(
+        folder,
+        job.run,
+        task.facts(),
+        evaluation,
+        progress=progress,
+        generator=generator,
+        renderer=renderer_buffers(task),
+    )
     recorder.writer.spool.put_folder(folder, "export", last="config.json")
     folder.parent.rmdir()

@@ -12,7 +12,8 @@ import boto3
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("aign", "beartype.beartype")  # shapes in signatures are checked while tests run
+# Types and shapes in signatures are checked while tests run; an int will do for a float, as PEP 484 has it.
+install_import_hook("aign", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ The file holds ``joints`` (frames, joints, 3) millimetres with y up, ``sequence_
 of the clips are memories and the rest test input, so what supervision never showed must come from memories.
 """
 
+import zlib
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -44,7 +46,7 @@ def load_cmu(path: Path) -> MotionClips:
     return join_clips(
         name="CMU motion capture",
         skeleton=skeleton,
-        clips=[down[a:b] for a, b in zip(start[:-1], start[1:], strict=True)],
+        clips=[down[a:b] for a, b in pairwise(start)],
         names=names,
         actions=actions,
         roles=_roles(actions),
@@ -59,14 +61,15 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(path, "no such file", "set AIGN_DATA to the folder that holds cmu_mocap/") from None
     except KeyError as missing:
         raise UserError(path, f"column {missing} is missing", f"the file needs {', '.join(FIELDS)}") from None
-    except (BadZipFile, ValueError, OSError, EOFError) as error:
+    except (BadZipFile, zlib.error, ValueError, TypeError, OSError, EOFError) as error:  # TypeError: an .npy
         raise UserError(path, f"not a readable npz file ({error})", "copy it again, it may be truncated") from None
 
 
 def _distinct_joints(joints: np.ndarray, parents: list[int]) -> tuple[list[int], Skeleton]:
     """Indices of the joints that do not lie on their parent, and the skeleton they form."""
     bone_mm = np.linalg.norm(joints - joints[:, parents], axis=-1).max(0)
-    keep = [j for j, parent in enumerate(parents) if parent < 0 or bone_mm[j] >= 1.0]
+    # a bone that is NaN is kept, so that MotionClips can name its clip
+    keep = [j for j, parent in enumerate(parents) if parent < 0 or not bone_mm[j] < 1.0]
 
     def kept_ancestor(joint: int) -> int:
         while joint >= 0 and joint not in keep:

@@ -35,7 +35,9 @@ def read_keypoints(path: Path, skeleton: Skeleton) -> Float[Tensor, "samples joi
     return _checked(keypoints, path, skeleton)
 
 
-def write_poses(path: Path, joints_mm: Float[Tensor, "samples joints 3"], inferred: dict[str, Tensor], skeleton: Skeleton) -> Path:
+def write_poses(
+    path: Path, joints_mm: Float[Tensor, "samples joints 3"], inferred: dict[str, Tensor], skeleton: Skeleton
+) -> Path:
     """Inferred poses as JSON: root-relative joints in the camera frame (x right, y down, z forward) and the factors."""
     people = [
         {"joints_mm": joints.tolist(), **{name: values[i].tolist() for name, values in inferred.items()}}
@@ -67,7 +69,9 @@ def _read_csv(path: Path, skeleton: Skeleton) -> list[list[list[float]]]:
         columns = [[f"{joint}_{axis}" for axis in "xy"] for joint in skeleton.joint_names]
         missing = [c for pair in columns for c in pair if c not in (reader.fieldnames or ())]
         if missing:
-            raise UserError(path, f"column {missing[0]} is missing", f"{len(missing)} of {2 * len(columns)} columns are")
+            raise UserError(
+                path, f"column {missing[0]} is missing", f"{len(missing)} of {2 * len(columns)} columns are"
+            )
         return [[[float(row[c]) for c in pair] for pair in columns] for row in reader]
 
 

@@ -73,7 +73,7 @@ class MotionClips:
         if self.joints_mm.shape != (frames, self.skeleton.num_joints, 3):
             raise UserError(
                 f"{self.name}: joints of shape {tuple(self.joints_mm.shape)}",
-                f"the skeleton has {self.skeleton.num_joints} joints, so (frames, {self.skeleton.num_joints}, 3) is due",
+                f"the skeleton has {self.skeleton.num_joints} joints, so the last two must be {self.skeleton.num_joints}, 3",
                 f"give the skeleton of these {joints} joints",
             )
         bad = (~torch.isfinite(self.joints_mm)).flatten(1).any(1)
@@ -104,7 +104,13 @@ class MotionClips:
 
 
 def join_clips(
-    *, name: str, skeleton: Skeleton, clips: Sequence[Tensor], names: Sequence[str], actions: Sequence[str], roles: Sequence[Role]
+    *,
+    name: str,
+    skeleton: Skeleton,
+    clips: Sequence[Tensor],
+    names: Sequence[str],
+    actions: Sequence[str],
+    roles: Sequence[Role],
 ) -> MotionClips:
     """One ``MotionClips`` from a list of clips of (frames, joints, 3) millimetres."""
     lengths = torch.tensor([len(clip) for clip in clips])

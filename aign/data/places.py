@@ -7,7 +7,7 @@ from aign.errors import UserError
 
 
 def data_file(*parts: str) -> Path:
-    """``$AIGN_DATA/parts...``, which must exist. Raises UserError naming what is missing and where it was looked for."""
+    """``$AIGN_DATA/parts...``, which must exist. Raises UserError naming what is missing where."""
     root = os.environ.get("AIGN_DATA")
     if not root:
         raise UserError("AIGN_DATA", "is not set", f"set it to the folder that holds {'/'.join(parts)}")

@@ -202,13 +202,15 @@ def _draw_panel(axes: Axes, column: _Column, row: int, skeleton: Skeleton) -> No
     _draw_skeleton(axes, column.joints[row], skeleton, width=1.4 if column.keypoints else 2.8, paper=column.paper)
     if column.keypoints:
         colours = [SIDE_COLOURS[_side(name)] for name in skeleton.joint_names]
-        axes.scatter(*column.joints[row, :, :2].T, s=7, c=colours, linewidths=0, zorder=3)
+        axes.scatter(column.joints[row, :, 0], column.joints[row, :, 1], s=7, c=colours, linewidths=0, zorder=3)
     if column.notes:
         _corner(axes, column.notes[row], x=0.96, y=0.96, colour=FAINT_INK, ha="right")
 
 
 def _draw_thin(axes: Axes, joints: np.ndarray, skeleton: Skeleton) -> None:
-    lines = LineCollection(joints[skeleton.bones, :2], colors=TRUTH_COLOUR, linewidths=1.1, capstyle="round", zorder=1)
+    lines = LineCollection(
+        list(joints[skeleton.bones, :2]), colors=TRUTH_COLOUR, linewidths=1.1, capstyle="round", zorder=1
+    )
     axes.add_collection(lines, autolim=False)
 
 
@@ -219,7 +221,7 @@ def _draw_skeleton(axes: Axes, joints: np.ndarray, skeleton: Skeleton, *, width:
     order = np.argsort(-bones[..., 2].mean(1), kind="stable")
     casings = CASING_ENDS @ bones
     lines = LineCollection(
-        np.stack([casings[order], bones[order]], 1)[..., :2].reshape(-1, 2, 2),
+        list(np.stack([casings[order], bones[order]], 1)[..., :2].reshape(-1, 2, 2)),
         colors=np.stack([np.full(len(order), paper), colours[order]], 1).ravel(),
         linewidths=np.tile([width + 1.6, width], len(order)),
         capstyle="round",

@@ -30,7 +30,10 @@ class PoseHead(nn.Module):
         self.linear = nn.Linear(num_features, sum(self.sizes))
 
     def forward(
-        self, features: Float[Tensor, "batch features"], centre_px: Float[Tensor, "batch 2"], spread_px: Float[Tensor, " batch"]
+        self,
+        features: Float[Tensor, "batch features"],
+        centre_px: Float[Tensor, "batch 2"],
+        spread_px: Float[Tensor, " batch"],
     ) -> dict[str, Tensor]:
         weights, angles, shift, log_focal = self.linear(features).split(self.sizes, dim=-1)
         rotation = rotation_from_euler(angles) if self.rotation == "euler" else rotation_from_6d(_near_identity(angles))
@@ -74,7 +77,9 @@ class HeatmapLifter(nn.Module):
     VARIANCE = 0.25
     CHANNELS = (32, 32, 64, 64, 128, 128, 128, 128)
 
-    def __init__(self, *, num_joints: int, num_components: int, image_size: int, rotation: Rotation, width: int) -> None:
+    def __init__(
+        self, *, num_joints: int, num_components: int, image_size: int, rotation: Rotation, width: int
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         layers: list[nn.Module] = []

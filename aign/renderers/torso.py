@@ -35,6 +35,8 @@ def torso_rotation(joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton) 
     return torch.stack([x, torch.linalg.cross(z, x), z], dim=1)
 
 
-def rotate(rotation: Float[Tensor, "batch 3 3"], joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch joints 3"]:
+def rotate(
+    rotation: Float[Tensor, "batch 3 3"], joints: Float[Tensor, "batch joints 3"]
+) -> Float[Tensor, "batch joints 3"]:
     """R x for every joint."""
     return joints @ rotation.mT

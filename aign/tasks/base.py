@@ -59,6 +59,8 @@ class Preset:
     """Options of the task's Config."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Options of TrainingConfig."""
+    paper: float | None = None
+    """The task's objective as the paper measured it for this preset; ``compare`` runs the presets that have one."""
 
 
 class Task(ABC):

@@ -36,6 +36,11 @@ from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage
 
 PICTURED = 4
 """Samples in a picture."""
+DISCRIMINATOR_WIDTHS = (512, 512, 256, 256)
+"""Hidden layers, before the one logit (supplement, 2.1)."""
+TYPICAL_MEMORIES = 1024
+"""Memories that a discriminator's inputs are standardised by."""
+
 DiscriminatorName = Literal["joints", "canonical", "factors"]
 
 
@@ -87,6 +92,9 @@ SUPERVISION = {
 }
 """Weights of the terms on pairs, Sup1 and Sup2."""
 
+PAPER_TABLE_1 = {"forward2dto3d": 128.9, "3d-interpreter": 88.6, "aign": 79.0}
+"""Torso-aligned error in mm on Human3.6M with ground-truth 2D keypoints, average over actions."""
+
 REPROJECTION_ONLY = {"adversarial_weight": 0.0}
 PAPER_NETWORKS = {
     "generator": "heatmap",
@@ -105,12 +113,23 @@ class PoseTask(Task):
     memory: Memory | None
     """None where there is no data: after ``restore``."""
     presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": Preset(summary="pairs, then reprojection with memories (Sup 1-4)", training={"r1": 1.0}),
-        "3d-interpreter": Preset(summary="pairs, then reprojection alone (Sup 1-3)", task=REPROJECTION_ONLY),
-        "3d-interpreter-pairs": Preset(
-            summary="as 3d-interpreter, with pairs kept beside reprojection", task=REPROJECTION_ONLY | {"pairs_weight": 0.2}
+        "aign": Preset(
+            summary="pairs, then reprojection with memories (Sup 1-4)",
+            training={"r1": 1.0},
+            paper=PAPER_TABLE_1["aign"],
         ),
-        "forward2dto3d": Preset(summary="pairs alone (Sup 1-2)", task={"supervised_share": 1.0}),
+        "3d-interpreter": Preset(
+            summary="pairs, then reprojection alone (Sup 1-3)",
+            task=REPROJECTION_ONLY,
+            paper=PAPER_TABLE_1["3d-interpreter"],
+        ),
+        "3d-interpreter-pairs": Preset(
+            summary="as 3d-interpreter, with pairs kept beside reprojection",
+            task=REPROJECTION_ONLY | {"pairs_weight": 0.2},
+        ),
+        "forward2dto3d": Preset(
+            summary="pairs alone (Sup 1-2)", task={"supervised_share": 1.0}, paper=PAPER_TABLE_1["forward2dto3d"]
+        ),
         "aign-paper": Preset(
             summary="the paper's literal networks and update rule",
             task=PAPER_NETWORKS,
@@ -145,7 +164,7 @@ class PoseTask(Task):
         self.config, self.skeleton = config, skeleton
         self.memory = None
         self.renderer: BasisRenderer = BasisRenderer(config.num_components, skeleton.num_joints, config.image_size)
-        sizes = {
+        sizes: dict[str, Any] = {
             "num_joints": skeleton.num_joints,
             "num_components": config.num_components,
             "image_size": config.image_size,
@@ -168,7 +187,7 @@ class PoseTask(Task):
     @classmethod
     def restore(cls, config: PoseConfig, facts: dict[str, Any]) -> "PoseTask":
         task = cls.__new__(cls)
-        fields = {key: tuple(v) if isinstance(v, list) else v for key, v in facts["skeleton"].items()}
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts["skeleton"].items()}
         task._build(config, Skeleton(**fields), seed=0)
         task.clips_name, task.actions = facts["data"], tuple(facts["actions"])
         return task
@@ -187,22 +206,22 @@ class PoseTask(Task):
 
     def _critic(self, name: DiscriminatorName, memory: Memory, seed: int) -> Critic:
         sees = {"joints": self._sees_joints, "canonical": self._sees_canonical, "factors": self._sees_factors}[name]
-        probe = memory.load({"index": torch.zeros(1, dtype=torch.long), "random": torch.zeros(1, NUM_RANDOM)})
+        typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0, share=Slice())["factors"])
         torch.manual_seed(seed + 1)
-        network = MLPDiscriminator(
-            sees(probe["factors"]).shape[1], (512, 512, 256, 256), batch_norm=self.config.discriminator_batch_norm
+        network = MLPDiscriminator(typical, DISCRIMINATOR_WIDTHS, batch_norm=self.config.discriminator_batch_norm).to(
+            typical.device
         )
         return Critic(network=network, sees=sees, memory=memory)
 
     def _sees_canonical(self, factors: Factors) -> Tensor:
-        """Joints facing the camera and bone lengths, in metres."""
+        """Joints facing the camera, in metres, and the kinematic chain."""
         joints = self.renderer.shape(factors["weights"]) / 1000
-        return torch.cat([joints.flatten(1), self._bone_lengths(joints)], dim=-1)
+        return torch.cat([joints.flatten(1), self._kinematic_chain(joints)], dim=-1)
 
     def _sees_joints(self, factors: Factors) -> Tensor:
-        """Root-relative joints in the camera frame and bone lengths, in metres."""
+        """Root-relative joints in the camera frame, in metres, and the kinematic chain."""
         joints = rotate(factors["rotation"], self.renderer.shape(factors["weights"])) / 1000
-        return torch.cat([root_relative(joints, self.skeleton).flatten(1), self._bone_lengths(joints)], dim=-1)
+        return torch.cat([root_relative(joints, self.skeleton).flatten(1), self._kinematic_chain(joints)], dim=-1)
 
     def _sees_factors(self, factors: Factors) -> Tensor:
         """Everything the generator says: w, R, T in metres, f in image sizes (supplement, 2.1)."""
@@ -216,9 +235,17 @@ class PoseTask(Task):
             dim=-1,
         )
 
-    def _bone_lengths(self, joints: Tensor) -> Tensor:
+    def _kinematic_chain(self, joints: Tensor) -> Tensor:
+        """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
+
+        The kinematic chain space of Wandt and Rosenhahn (RepNet, CVPR 2019).
+        """
         parents, children = zip(*self.skeleton.bones, strict=True)
-        return (joints[:, children] - joints[:, parents]).square().sum(-1).add(1e-8).sqrt()
+        bones = joints[:, children] - joints[:, parents]
+        lengths = bones.square().sum(-1).add(1e-6).sqrt()
+        directions = bones / lengths[..., None]
+        first, second = torch.triu_indices(len(parents), len(parents), offset=1, device=joints.device)
+        return torch.cat([lengths, (directions @ directions.mT)[:, first, second]], dim=-1)
 
     # --- stages and loss terms -------------------------------------------------------------------------------------
 
@@ -247,9 +274,13 @@ class PoseTask(Task):
         depth = truth["translation_mm"][:, 2:]
         return {
             "supervision/joints": mpjpe(joints, truth["joints_mm"], self.skeleton).mean() / 1000,
-            "supervision/shape": mean_distance(self.renderer.shape(inferred["weights"]), truth["canonical_mm"]).mean() / 1000,
+            "supervision/shape": mean_distance(self.renderer.shape(inferred["weights"]), truth["canonical_mm"]).mean()
+            / 1000,
             "supervision/rotation": (inferred["rotation"] - truth["rotation"]).square().sum((1, 2)).mean(),
-            "supervision/camera": ((inferred["translation_mm"] - truth["translation_mm"]) / depth).square().sum(-1).mean()
+            "supervision/camera": ((inferred["translation_mm"] - truth["translation_mm"]) / depth)
+            .square()
+            .sum(-1)
+            .mean()
             + (inferred["focal_px"] / truth["focal_px"]).log().square().mean(),
         }
 

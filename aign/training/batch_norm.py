@@ -29,7 +29,11 @@ class GlobalBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked += 1
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
 
@@ -40,8 +44,9 @@ def with_global_batch_norm(module: nn.Module) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm) and not isinstance(child, GlobalBatchNorm):
-            twin = GlobalBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            twin = GlobalBatchNorm(child.num_features, child.eps, child.momentum, child.affine).to(child.running_mean)
             twin.load_state_dict(child.state_dict())
+            twin.train(child.training)
             setattr(module, name, twin)
         else:
             with_global_batch_norm(child) if any(True for _ in child.parameters()) else None

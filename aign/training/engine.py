@@ -60,7 +60,8 @@ class TorchEngine:
             group["lr"] = lr * factor
 
     def state(self) -> EngineState:
-        tensors, updates = {}, {}
+        tensors: dict[str, Tensor] = {}
+        updates: dict[str, int] = {}
         for name, parameter in self.module.named_parameters():
             tensors[f"param/{name}"] = parameter
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -74,15 +75,17 @@ class TorchEngine:
     @torch.no_grad()
     def load(self, state: EngineState) -> None:
         load_module(self.module, state.tensors)
+        keys = {path.split("/")[0] for path in state.tensors} - {"param", "buffer"}
+        updates = state.meta["updates"]
         for name, parameter in self.module.named_parameters():
-            if name in state.meta["updates"]:
-                kept = {
+            self.optimizer.state[parameter] = {  # empty before the first update
+                **({"step": torch.tensor(float(updates[name]))} if name in updates else {}),
+                **{
                     key: tensor.to(parameter.device, copy=True)
-                    for key in {path.split("/")[0] for path in state.tensors} - {"param", "buffer"}
+                    for key in keys
                     if (tensor := state.tensors.get(f"{key}/{name}")) is not None
-                }
-                step = torch.tensor(float(state.meta["updates"][name]))
-                self.optimizer.state[parameter] = {"step": step, **kept}
+                },
+            }
 
 
 @torch.no_grad()

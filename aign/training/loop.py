@@ -69,6 +69,9 @@ def train(
     interval = _Interval(config.batch_size, progress.step)
     while progress.stage < len(stages):
         stage = stages[progress.stage]
+        if not lengths[progress.stage]:  # its share is less than a step
+            progress = replace(progress, stage=progress.stage + 1)
+            continue
         with interval.data_wait():
             batch = draw_batch(task, stage, config, progress.step)
         for engine in (engines.generator, engines.discriminators):
@@ -78,7 +81,7 @@ def train(
         interval.add(terms)
         progress = progress.after(updates)
         stage_done = progress.stage_clock >= lengths[progress.stage]
-        finished = stage_done and progress.stage == len(stages) - 1
+        finished = stage_done and not any(lengths[progress.stage + 1 :])
 
         def due(every: int, step: int = progress.step, finished: bool = finished) -> bool:
             return step % every == 0 or finished

@@ -38,9 +38,7 @@ class RunConfig:
             task=task,
             preset=name,
             options=kind.Config(**{**chosen.task, **{k: v for k, v in changes.items() if k in option_names}}),
-            training=TrainingConfig(
-                **{**chosen.training, **{k: v for k, v in changes.items() if k in training_names}}
-            ),
+            training=TrainingConfig(**{**chosen.training, **{k: v for k, v in changes.items() if k in training_names}}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +55,9 @@ class RunConfig:
                 training=TrainingConfig(**_tuples(stored["training"])),
             )
         except (KeyError, TypeError) as error:
-            raise UserError("config.json", f"not readable by this version ({error})", "use the version it names") from None
+            raise UserError(
+                "config.json", f"not readable by this version ({error})", "use the version it names"
+            ) from None
 
     def make_task(self, device: Any = "cpu") -> Task:
         """The task with its data and freshly initialised networks."""
@@ -72,7 +72,7 @@ class RunConfig:
                 if size % parts:
                     raise UserError(
                         f"batch_size = {size}",
-                        f"stage {stage.name!r} shares it among {max(1, len(streams))} streams and {num_workers} workers,"
+                        f"stage {stage.name!r} shares it among {max(1, len(streams))} streams x {num_workers} workers,"
                         f" which {parts} does not divide",
                         f"use {max(1, size // parts) * parts}",
                     )

@@ -1,6 +1,6 @@
 """The adversarial step, as in the paper: discriminators learn, the rule decides, generators learn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Engines:
 def adversarial_step(
     task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int
 ) -> tuple[Terms, int]:
-    """One step of a stage: all its loss terms (unweighted, not yet averaged over workers) and generator updates made."""
+    """One step of a stage: all its loss terms (unweighted, this worker's) and generator updates made."""
     generator, discriminators = engines.generator, engines.discriminators
     labelled, unlabelled = infer(generator.module, batch)  # one forward serves both phases
     adversarial = {}
@@ -125,7 +125,7 @@ def num_generator_updates(stage: Stage, adversarial: Terms, terms: Terms, config
     return config.generator_updates(step, *mean_over_workers(losses).tolist())
 
 
-def total(terms: Terms, weights: dict[str, float]) -> Tensor:
+def total(terms: Terms, weights: Mapping[str, float]) -> Tensor:
     """The weighted sum of the terms that are on."""
     return torch.stack([weights[name] * terms[name] for name in weights if name in terms]).sum()
 

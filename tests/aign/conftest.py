@@ -1,5 +1,7 @@
 """A tiny skeleton with made-up motion, and a toy task: the smallest things that the library can work on."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,8 @@ from aign.tasks.base import Critic, Evaluation, Stage, Task
 from aign.training.config import TrainingConfig
 from aign.training.loop import draw_batch
 from aign.training.players import make_engines
+
+torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ class ToyTask(Task):
 
     name = "toy"
     Config = tuple
-    presets = {}
+    presets = MappingProxyType({})
     objective = "error"
 
     def __init__(self, config, seed=0):

@@ -23,7 +23,9 @@ QUARTER = math.pi / 2
 )
 def test_euler_is_rx_ry_rz_transposed(angles, point, expected):
     rotation = rotation_from_euler(torch.tensor([angles], dtype=torch.float32))[0]
-    torch.testing.assert_close(rotation @ torch.tensor(point).float(), torch.tensor(expected).float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        rotation @ torch.tensor(point).float(), torch.tensor(expected).float(), atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize(("code", "size"), [(rotation_from_euler, 3), (rotation_from_6d, 6)])

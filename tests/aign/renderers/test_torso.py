@@ -42,7 +42,9 @@ def test_alignments_are_proper_rotations_and_idempotent(
     torch.testing.assert_close(again, torch.eye(3).expand_as(again), atol=1e-4, rtol=0)
 
 
-def test_facing_keeps_the_vertical_and_brings_the_left_hip_to_the_right_of_the_image(people, skeleton, random_rotations):
+def test_facing_keeps_the_vertical_and_brings_the_left_hip_to_the_right_of_the_image(
+    people, skeleton, random_rotations
+):
     joints = rotate(random_rotations(20), people(20))
     aligned = rotate(facing_rotation(joints, skeleton), joints)
     torch.testing.assert_close(aligned[..., 1], joints[..., 1], atol=1e-2, rtol=0)

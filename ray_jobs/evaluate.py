@@ -1,0 +1,40 @@
+"""Measure a run's newest checkpoint on its test set: ``python -m ray_jobs.evaluate RUN [--json FILE]``."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from aign.training.loop import evaluate
+from ray_jobs.console import evaluation_table, run_command
+from ray_jobs.options import parse_verb
+from ray_jobs.runs import open_run, with_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure a run on its test set."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run: a local path or s3:// URI."""
+    json: Path | None = None
+    """File to write the metrics to, with their floors and groups."""
+
+
+def command(argv: list[str]) -> None:
+    options = parse_verb(Options, argv, "aign evaluate")
+    trained = open_run(options.run)
+    task = with_data(trained)
+    evaluation, _ = evaluate(task, task.generator)
+    measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
+    Console().print(evaluation_table(measured))
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=1))
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,40 @@
+"""Use a run's network on your own input: ``python -m ray_jobs.predict RUN INPUT --out FOLDER``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from aign.data.streams import rows
+from ray_jobs.console import run_command
+from ray_jobs.options import parse_verb
+from ray_jobs.runs import open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Infer from your own input with a run's newest checkpoint; nothing is trained."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run: a local path or s3:// URI."""
+    input: Annotated[Path, tyro.conf.Positional]
+    """What to infer from; for pose a JSON or CSV file of keypoints."""
+    out: Path = Path("predictions")
+    """Folder that results and a picture are written to."""
+
+
+def command(argv: list[str]) -> None:
+    options = parse_verb(Options, argv, "aign predict")
+    trained = open_run(options.run)
+    sample = trained.task.read(options.input)
+    inferred = trained.infer(sample["observed"])
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = trained.task.write(inferred, sample, options.out)
+    picture = options.out / "picture.png"
+    trained.task.picture(inferred, sample).savefig(picture)
+    print(f"inferred {rows(inferred)} samples: {', '.join(str(path) for path in [*written, picture])}")
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,192 @@
+"""The pose task, on made-up people with seven joints: it learns, its parts agree, it comes back from its facts."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aign.tasks.base import Stage
+from aign.tasks.pose import SUPERVISION, PoseTask
+from aign.training.loop import draw_batch
+from aign.training.players import make_engines
+from aign.training.run_config import RunConfig
+from aign.training.step import adversarial_step
+
+SMALL = {"width": 32, "num_components": 21, "image_size": 64, "batch_size": 4}
+"""With 21 components the basis holds every pose of seven joints."""
+
+
+@pytest.fixture
+def pose_run(clips, monkeypatch):
+    def pose_run(preset="aign", **changes):
+        monkeypatch.setattr("aign.tasks.pose.generated_bodies", lambda: clips)
+        return RunConfig.of("pose", preset, **SMALL | changes)
+
+    return pose_run
+
+
+@pytest.fixture
+def task(pose_run):
+    return pose_run().make_task()
+
+
+def true_factors(task, truth):
+    return {"weights": task.renderer.weights(truth["canonical_mm"])} | {
+        name: truth[name] for name in ("rotation", "translation_mm", "focal_px")
+    }
+
+
+@pytest.mark.parametrize("generator", ["residual", "heatmap"])
+def test_overfits_one_tiny_batch(generator, pose_run):
+    run = pose_run(generator=generator, width=64, generator_lr=3e-3)
+    task = run.make_task()
+    stage = Stage(
+        name="all", share=1.0, labelled=("pairs",), unlabelled=("pairs",), weights=SUPERVISION | {"reprojection": 1.0}
+    )
+    batch = draw_batch(task, stage, run.training, 0)
+    engines = make_engines(task, run.training)
+    losses = []
+    for step in range(150):
+        engines.generator.set_lr_factor(1 - step / 150)
+        losses.append(adversarial_step(task, engines, stage, batch, run.training, step)[0])
+    first, last = losses[0], losses[-1]
+    assert last["reprojection"] < 0.1 * first["reprojection"]
+    assert last["supervision/joints"] < 0.1 * first["supervision/joints"]
+    assert last["supervision/joints"] < 0.02  # metres
+
+
+@pytest.mark.parametrize("preset", PoseTask.presets)
+def test_every_preset_takes_a_step_of_each_of_its_stages(preset, pose_run):
+    run = pose_run(preset)
+    task = run.make_task()
+    engines = make_engines(task, run.training)
+    assert sum(stage.share for stage in task.stages) == pytest.approx(1)
+    for step, stage in enumerate(task.stages):
+        before = [parameter.detach().clone() for parameter in task.generator.parameters()]
+        terms, updates = adversarial_step(
+            task, engines, stage, draw_batch(task, stage, run.training, step), run.training, step
+        )
+        assert all(torch.isfinite(term) for term in terms.values())
+        assert set(stage.weights) <= set(terms)  # every term that is weighed is there
+        moved = any(not torch.equal(a, b) for a, b in zip(before, task.generator.parameters(), strict=True))
+        assert moved == (updates > 0)
+
+
+def test_presets_are_the_papers_baselines(pose_run):
+    def stages(preset):
+        return {stage.name: set(stage.weights) for stage in PoseTask.plan(pose_run(preset).options)}
+
+    assert stages("forward2dto3d") == {"supervised": set(SUPERVISION)}
+    assert stages("3d-interpreter")["self-supervised"] == {"reprojection"}
+    assert stages("3d-interpreter-pairs")["self-supervised"] == {"reprojection", *SUPERVISION}
+    assert stages("aign")["self-supervised"] == {"reprojection", "adversarial/canonical"}
+    assert stages("aign-paper")["self-supervised"] == {"reprojection", "adversarial/factors"}
+
+
+@pytest.mark.parametrize("stream", ["synthetic", "pairs"])
+def test_the_truth_of_pairs_has_no_loss(stream, task, pose_run):
+    stage = Stage(name="s", share=1.0, labelled=(stream,), weights=SUPERVISION)
+    pairs = draw_batch(task, stage, pose_run().training, 0).labelled
+    factors = true_factors(task, pairs["truth"])
+    terms = task.supervision(factors, pairs["truth"]) | task.reconstruction(task.renderer(factors), pairs["observed"])
+    assert set(terms) == {*SUPERVISION, "reprojection"}
+    for name, term in terms.items():
+        assert term < 1e-3, name
+
+
+def test_the_truth_of_the_test_set_has_no_error_and_the_floors_have(task):
+    evaluation = task.summarize(task.measure(true_factors(task, task.test["truth"]), task.test))
+    assert set(evaluation.metrics) == {"mpjpe_mm", "pa_mpjpe_mm", "torso_aligned_mm", "reprojection_px"}
+    assert all(value < 0.2 for value in evaluation.metrics.values())
+    assert PoseTask.objective in evaluation.metrics
+    for floor in ("mean pose", "flat lift"):
+        assert evaluation.floors[floor][PoseTask.objective] > 10
+    assert set(evaluation.groups) == {"walk", "wave"}
+    assert evaluation.num_samples == 24
+    assert evaluation.data == "made-up people"
+
+
+def test_averages_count_every_action_once(task):
+    values = torch.tensor([1.0, 1, 1, 9])
+    names = task.measure(true_factors(task, task.test["truth"]), task.test)
+    measured = {name: values for name in names} | {"action": torch.tensor([0, 0, 0, 1])}
+    evaluation = task.summarize(measured)
+    assert evaluation.metrics["mpjpe_mm"] == 5
+    assert evaluation.groups["walk"]["mpjpe_mm"] == 1
+
+
+def test_joints_behind_the_camera_say_nothing(task):
+    observed = {"keypoints_px": torch.zeros(1, 2, 2)}
+    rendered = {"keypoints_px": torch.tensor([[[3.0, 4], [1e6, 0]]]), "in_front": torch.tensor([[True, False]])}
+    behind = task.reconstruction(rendered, observed)["reprojection"]
+    without = task.reconstruction({**rendered, "keypoints_px": torch.tensor([[[3.0, 4], [0, 0]]])}, observed)
+    assert behind == without["reprojection"]
+
+
+@pytest.mark.parametrize("name", ["joints", "canonical", "factors"])
+def test_discriminators_see_what_their_names_say(name, pose_run):
+    task = pose_run(discriminators=(name,)).make_task()
+    stage = task.stages[1]
+    factors = draw_batch(task, stage, pose_run().training, 0).remembered[name]
+    seen = task.critics[name].sees(factors)
+    turned = task.critics[name].sees(factors | {"rotation": factors["rotation"].roll(1, 0)})
+    moved = task.critics[name].sees(factors | {"translation_mm": factors["translation_mm"] + 500})
+    assert torch.isfinite(seen).all()
+    assert torch.equal(turned, seen) == (name == "canonical")
+    assert torch.equal(moved, seen) == (name != "factors")
+
+
+def test_memories_are_of_other_clips_than_pairs_and_test_input(task, clips):
+    shapes = task.renderer.shape(task.memory.samples["weights"])
+    assert len(shapes) == len(clips.frames("memories")) == 24
+    others = torch.cat([task.streams["pairs"].bodies.canonical_mm, task.test["truth"]["canonical_mm"]])
+    assert torch.cdist(shapes.flatten(1), others.flatten(1)).min() > 1
+
+
+def test_the_seed_decides_the_networks(pose_run):
+    first, again, other = (pose_run(seed=seed).make_task() for seed in (0, 0, 1))
+    inferred = [task.generator(task.test["observed"])["weights"] for task in (first, again, other)]
+    assert torch.equal(inferred[0], inferred[1])
+    assert not torch.equal(inferred[0], inferred[2])
+
+
+def test_every_run_is_measured_on_the_same_views(pose_run):
+    first, other = (pose_run(seed=seed).make_task() for seed in (0, 1))
+    assert torch.equal(first.test["observed"]["keypoints_px"], other.test["observed"]["keypoints_px"])
+
+
+@pytest.mark.parametrize("preset", ["aign", "aign-paper"])
+def test_restored_from_its_facts_it_infers_and_renders_the_same(preset, pose_run):
+    run = pose_run(preset)
+    task = run.make_task()
+    restored = PoseTask.restore(run.options, json.loads(json.dumps(task.facts())))
+    restored.generator.load_state_dict(task.generator.state_dict())
+    restored.renderer.load_state_dict(task.renderer.state_dict())
+    task.generator.eval()
+    restored.generator.eval()
+    observed = task.test["observed"]
+    inferred, again = task.generator(observed), restored.generator(observed)
+    torch.testing.assert_close(again, inferred, atol=0, rtol=0)
+    torch.testing.assert_close(restored.renderer(again), task.renderer(inferred), atol=0, rtol=0)
+    assert restored.skeleton == task.skeleton
+    assert restored.facts() == task.facts()
+
+
+def test_a_users_keypoints_go_in_and_poses_come_out(task, tmp_path):
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps((10 * task.test["observed"]["keypoints_px"][:3] + 700).tolist()))
+    sample = task.read(path)
+    assert set(sample) == {"observed"}
+    (written,) = task.write(task.generator(sample["observed"]), sample, tmp_path)
+    poses = json.loads(written.read_text())["poses"]
+    assert len(poses) == 3
+    assert torch.tensor(poses[0]["joints_mm"])[task.skeleton.root].abs().max() == 0
+
+
+def test_check_data_reads_the_data_that_the_options_name(pose_run, monkeypatch):
+    options = pose_run().options
+    PoseTask.check_data(options)
+    monkeypatch.delenv("AIGN_DATA", raising=False)
+    with pytest.raises(Exception, match="AIGN_DATA: is not set"):
+        PoseTask.check_data(replace(options, data="cmu"))

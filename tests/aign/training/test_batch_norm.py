@@ -1,0 +1,89 @@
+"""Global batch norm: two workers with half a batch each equal one with all of it."""
+
+import copy
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from aign.losses.adversarial import r1_penalty
+from aign.training.batch_norm import GlobalBatchNorm, with_global_batch_norm
+from aign.training.workers import mean_over_workers
+
+NUM_WORKERS = 2
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv1d(2, 3, 1),
+        nn.BatchNorm1d(3),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(12, 5),
+        nn.BatchNorm1d(5),
+        nn.Linear(5, 1),
+    ).double()
+
+
+def batch():
+    return 3 * torch.randn(8, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 5
+
+
+def learn(module, inputs):
+    """Outputs, the gradients of a loss with a gradient penalty, and buffers, after two passes."""
+    for _ in range(2):
+        module.zero_grad()
+        inputs = inputs.detach().requires_grad_()
+        outputs = module(inputs)[:, 0]
+        (outputs.square().mean() + r1_penalty(outputs, inputs)).backward()
+    gradients = {f"gradient of {name}": parameter.grad for name, parameter in module.named_parameters()}
+    buffers = {name: buffer.double() for name, buffer in module.named_buffers()}
+    module.eval()
+    return outputs.detach(), module(inputs)[:, 0].detach(), gradients | buffers
+
+
+def work(rank, port, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=NUM_WORKERS)
+    outputs, in_evaluation, values = learn(with_global_batch_norm(network()), batch().chunk(NUM_WORKERS)[rank])
+    averaged = {name: mean_over_workers(value) for name, value in values.items()}
+    torch.save((outputs, in_evaluation, averaged), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def of_two_workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(work, (port, str(folder)), nprocs=NUM_WORKERS)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(NUM_WORKERS)]
+
+
+def test_two_workers_equal_one(of_two_workers):
+    outputs, in_evaluation, values = learn(network(), batch())
+    torch.testing.assert_close(torch.cat([o for o, _, _ in of_two_workers]), outputs)
+    torch.testing.assert_close(torch.cat([e for _, e, _ in of_two_workers]), in_evaluation)
+    for _, _, averaged in of_two_workers:
+        torch.testing.assert_close(averaged, values)
+
+
+def test_one_worker_equals_plain_batch_norm_bit_by_bit():
+    plain = learn(network(), batch())
+    ours = learn(with_global_batch_norm(network()), batch())
+    torch.testing.assert_close(ours, plain, atol=0, rtol=0)
+
+
+def test_conversion_keeps_weights_buffers_and_mode():
+    module = network()
+    learn(module, batch())
+    module[1].eval()
+    twin = with_global_batch_norm(copy.deepcopy(module))
+    assert [type(child) for child in twin if isinstance(child, GlobalBatchNorm)] == [GlobalBatchNorm] * 2
+    torch.testing.assert_close(dict(twin.state_dict()), dict(module.state_dict()), atol=0, rtol=0)
+    assert twin[1].training is False
+    torch.testing.assert_close(twin(batch()), module(batch()), atol=0, rtol=0)

@@ -1,0 +1,57 @@
+"""A run's config: presets with changes, to JSON and back, and the mistakes that are named."""
+
+import json
+
+import pytest
+
+from aign.errors import UserError
+from aign.tasks import TASKS
+from aign.tasks.pose import PoseConfig
+from aign.training.run_config import RunConfig
+
+EVERY_PRESET = pytest.mark.parametrize(("task", "preset"), [(t, p) for t, kind in TASKS.items() for p in kind.presets])
+
+
+def test_changes_go_over_presets_and_presets_over_defaults():
+    config = RunConfig.of("pose", "aign-paper", width=32, steps=7)
+    assert (config.options.width, config.training.steps) == (32, 7)
+    assert (config.options.generator, config.training.update_rule) == ("heatmap", "paper")
+    assert config.options.num_components == PoseConfig().num_components
+
+
+def test_the_default_preset_is_the_tasks_first():
+    assert RunConfig.of("pose").preset == next(iter(TASKS["pose"].presets))
+
+
+@EVERY_PRESET
+def test_json_and_back(task, preset):
+    config = RunConfig.of(task, preset, seed=5)
+    assert RunConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "message"),
+    [
+        (("pse",), {}, "'pse'.*did you mean pose?"),
+        (("pose", "aing"), {}, "'aing'.*did you mean aign?"),
+        (("pose",), {"widht": 3}, "widht: not an option of pose; did you mean width?"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest_known(arguments, changes, message):
+    with pytest.raises(UserError, match=message):
+        RunConfig.of(*arguments, **changes)
+
+
+def test_a_config_of_another_version_is_refused():
+    stored = RunConfig.of("pose").to_json()
+    stored["options"]["gone"] = 1
+    with pytest.raises(UserError, match="not readable by this version"):
+        RunConfig.from_json(stored)
+
+
+def test_a_batch_that_streams_and_workers_do_not_divide_is_refused_with_one_they_do():
+    config = RunConfig.of("pose", batch_size=12)  # two streams of pairs
+    config.check_batch(1)
+    config.check_batch(3)
+    with pytest.raises(UserError, match=r"batch_size = 12.*2 streams and 4 workers.*use 8"):
+        config.check_batch(4)

@@ -1,0 +1,169 @@
+"""The adversarial step: which network learns from what, and when."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+from torch.optim import Adam
+
+from aign.training.engine import TorchEngine
+from aign.training.loop import draw_batch
+from aign.training.step import adversarial_step, frozen, infer, total
+
+ANY = float("inf")
+
+
+def weights_of(engine):
+    return [parameter.detach().clone() for parameter in engine.module.parameters()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def gradients(engine):
+    return [parameter.grad for parameter in engine.module.parameters()]
+
+
+class Watched(TorchEngine):
+    """An engine that looks at the other one's gradients whenever its own loss is propagated."""
+
+    def __init__(self, engine):
+        self.module, self.optimizer = engine.module, engine.optimizer
+        self.others = []
+
+    def backward(self, loss):
+        super().backward(loss)
+        self.others += gradients(self.other)
+
+
+def test_each_phase_leaves_the_other_player_without_gradients(toy_step):
+    arguments = toy_step(r1=1.0)
+    generator, discriminators = (Watched(e) for e in vars(arguments["engines"]).values())
+    generator.other, discriminators.other = discriminators, generator
+    adversarial_step(
+        **arguments | {"engines": replace(arguments["engines"], generator=generator, discriminators=discriminators)}
+    )
+    assert len(generator.others) == 4
+    assert len(discriminators.others) == 2
+    assert all(gradient is None for gradient in generator.others + discriminators.others)
+
+
+def test_discriminators_pass_gradients_through_while_frozen_and_thaw_even_after_an_error(toy_step):
+    engine = toy_step()["engines"].discriminators
+    inputs = torch.randn(3, 2, requires_grad=True)
+
+    def fail_after_a_backward_pass():
+        with frozen(engine):
+            engine.module["z"](inputs).sum().backward()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after_a_backward_pass()
+    assert inputs.grad.abs().min() > 0
+    assert gradients(engine) == [None] * 4
+    assert all(parameter.requires_grad for parameter in engine.module.parameters())
+
+
+def test_a_step_equals_the_method_written_out(toy_step):
+    arguments = toy_step(update_rule="paper", theta_d=ANY, theta_g=-ANY)
+    written_out = toy_step()
+    generator, network = written_out["task"].generator, written_out["task"].critics["z"].network
+    batch = written_out["batch"]
+    learn_g = Adam(generator.parameters(), lr=0.01, betas=(0.5, 0.99))
+    learn_d = Adam(network.parameters(), lr=0.01, betas=(0.5, 0.99))
+
+    z = generator(batch.unlabelled["observed"])["z"]
+    loss_d = 0.5 * (softplus(-network(batch.remembered["z"]["z"])).mean() + softplus(network(z.detach())).mean())
+    loss_d.backward()
+    learn_d.step()
+    for _ in range(2):
+        paired = generator(batch.labelled["observed"])["z"]
+        z = generator(batch.unlabelled["observed"])["z"]
+        supervision = (paired - batch.labelled["truth"]["z"]).square().mean()
+        reconstruction = (2 * z - batch.unlabelled["observed"]["x"]).square().mean()
+        adversarial = softplus(-network(z)).mean()
+        learn_g.zero_grad()
+        (0.1 * supervision + reconstruction + 0.5 * adversarial).backward()
+        learn_g.step()
+
+    terms, updates = adversarial_step(**arguments)
+    assert updates == 2
+    expected = {
+        "discriminator/z": loss_d,
+        "supervision": supervision,
+        "reconstruction": reconstruction,
+        "adversarial/z": adversarial,
+    }
+    torch.testing.assert_close(terms, {name: value.detach() for name, value in expected.items()})
+    engines = arguments["engines"]
+    torch.testing.assert_close(list(engines.generator.module.parameters()), list(generator.parameters()))
+    torch.testing.assert_close(list(engines.discriminators.module["z"].parameters()), list(network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("theta_d", "theta_g", "expected"), [(-ANY, ANY, 0), (-ANY, -ANY, 0), (ANY, ANY, 1), (ANY, -ANY, 2)]
+)
+def test_the_rule_decides_how_often_the_generator_learns(theta_d, theta_g, expected, toy_step):
+    arguments = toy_step(update_rule="paper", theta_d=theta_d, theta_g=theta_g)
+    engines = arguments["engines"]
+    before = weights_of(engines.generator), weights_of(engines.discriminators)
+    terms, updates = adversarial_step(**arguments)
+    assert updates == expected
+    assert engines.generator.state().meta["updates"] == (
+        {"linear.weight": updates, "linear.bias": updates} if updates else {}
+    )
+    assert same(weights_of(engines.generator), before[0]) == (updates == 0)
+    assert not same(weights_of(engines.discriminators), before[1])
+    assert set(terms) == {"discriminator/z", "supervision", "reconstruction", "adversarial/z"}
+
+
+def test_the_rule_looks_at_the_losses_themselves(toy_step):
+    terms, _ = adversarial_step(**toy_step())
+    loss_d, loss_g = terms["discriminator/z"].item(), terms["adversarial/z"].item()
+    for (theta_d, theta_g), expected in {
+        (loss_d - 0.01, ANY): 0,
+        (loss_d + 0.01, loss_g + 0.01): 1,
+        (loss_d + 0.01, loss_g - 0.01): 2,
+    }.items():
+        arguments = toy_step(update_rule="paper", theta_d=theta_d, theta_g=theta_g)
+        assert adversarial_step(**arguments)[1] == expected
+
+
+def test_a_stage_without_discriminators_teaches_none(toy_step):
+    arguments = toy_step(update_rule="ratio", ratio=5)
+    stage, engines = arguments["task"].stages[0], arguments["engines"]
+    before = weights_of(engines.discriminators)
+    batch = draw_batch(arguments["task"], stage, arguments["config"], 0)
+    terms, updates = adversarial_step(**arguments | {"stage": stage, "batch": batch})
+    assert updates == 1  # there is nobody to wait for
+    assert set(terms) == {"supervision"}
+    assert same(weights_of(engines.discriminators), before)
+
+
+def test_r1_is_a_term_of_its_own_and_changes_what_discriminators_learn(toy_step):
+    plain, penalised = toy_step(), toy_step(r1=5.0)
+    adversarial_step(**plain)
+    terms, _ = adversarial_step(**penalised)
+    assert terms["r1/z"] > 0
+    assert not same(*(weights_of(a["engines"].discriminators) for a in (plain, penalised)))
+
+
+@pytest.mark.parametrize("present", [("labelled", "unlabelled"), ("labelled",), ("unlabelled",)])
+def test_one_pass_infers_what_separate_passes_do(present, toy_step):
+    arguments = toy_step()
+    generator, batch = arguments["task"].generator, arguments["batch"]
+    batch = replace(batch, **{name: None for name in ("labelled", "unlabelled") if name not in present})
+    if "labelled" in present:  # parts of different size, so that a wrong split shows
+        batch = replace(batch, labelled={g: {n: v[:3] for n, v in t.items()} for g, t in batch.labelled.items()})
+    for name, inferred in zip(("labelled", "unlabelled"), infer(generator, batch), strict=True):
+        if name in present:
+            torch.testing.assert_close(inferred, generator(getattr(batch, name)["observed"]))
+        else:
+            assert inferred is None
+
+
+def test_total_weighs_the_terms_that_are_on():
+    terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0), "off": torch.tensor(torch.nan)}
+    assert total(terms, {"a": 10.0, "b": 0.5, "absent": 7.0}) == 21.5
