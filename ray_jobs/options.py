@@ -88,6 +88,7 @@ def _parse_options(
         for kind, preset in zip(kinds, presets, strict=True)
     ]
     together = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
+    parsed: Any
     parsed, unknown = tyro.cli(together, args=argv, prog=prog, description=description, return_unknown_args=True)
     if unknown:
         raise _unknown_option(unknown[0], kinds)

@@ -73,8 +73,8 @@ class MotionClips:
         if self.joints_mm.shape != (frames, self.skeleton.num_joints, 3):
             raise UserError(
                 f"{self.name}: joints of shape {tuple(self.joints_mm.shape)}",
-                f"the skeleton has {self.skeleton.num_joints} joints, so the last two must be {self.skeleton.num_joints}, 3",
-                f"give the skeleton of these {joints} joints",
+                f"the skeleton has {self.skeleton.num_joints} joints",
+                f"give (frames, joints, 3) and the skeleton of these {joints} joints",
             )
         bad = (~torch.isfinite(self.joints_mm)).flatten(1).any(1)
         if bad.any():

@@ -8,7 +8,6 @@ from torch import nn
 
 from aign.data.motion import Skeleton, join_clips
 from aign.data.streams import Slice
-from aign.discriminators.mlp import MLPDiscriminator
 from aign.memories import Memory
 from aign.tasks.base import Critic, Evaluation, Stage, Task
 from aign.training.config import TrainingConfig
@@ -131,7 +130,7 @@ class ToyTask(Task):
         torch.manual_seed(seed)
         self.generator, self.renderer = ToyGenerator(), ToyRenderer()
         memory = Memory({"z": torch.randn(32, 2)}, bias="any z")
-        network = MLPDiscriminator(2, (8,), batch_norm=False)
+        network = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
         self.critics = {"z": Critic(network=network, sees=lambda factors: factors["z"], memory=memory)}
         self.streams = {"pairs": ToyStream(labelled=True), "unlabelled": ToyStream(labelled=False)}
         z = torch.randn(5, 2)
