@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
+from aign.errors import UserError
 from aign.training.run_config import RunConfig
 from ray_jobs.storage import Store
 
 REPORTED_PACKAGES = ("aign", "torch", "deepspeed", "ray", "numpy")
+WORKERS_ONLY = ("gpus_per_worker", "zero_stage", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,15 @@ class Placement:
     """What DeepSpeed shards among workers: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."""
     max_failures: int = 3
     """How often a run whose worker died is continued from its newest checkpoint."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "gpus_per_worker", "max_failures"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not self.workers and field.name in WORKERS_ONLY and value != field.default:
+                raise UserError(f"{field.name} = {value}", "no effect with 0 workers", "give --workers 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

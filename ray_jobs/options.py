@@ -1,10 +1,13 @@
 """The command line of training: the options of a task, of training and of the place, from typed dataclasses."""
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -37,8 +40,7 @@ class Command:
 
 def split_options(kind: type[T], argv: Sequence[str], prog: str) -> tuple[T, list[str]]:
     """Options of one dataclass, and the arguments that are not its own."""
-    parsed: tuple[Any, list[str]] = tyro.cli(kind, args=list(argv), prog=prog, return_unknown_args=True)
-    return parsed
+    return _read(kind, argv, prog)
 
 
 def parse_verb(kind: type[T], argv: Sequence[str], prog: str) -> T:
@@ -59,10 +61,8 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
         raise UserError(argv[0] if argv else "no task", "a task comes first", usage)
     task, rest = argv[0], list(argv[1:])
     kind = find_task(task)
-    preset_option = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    preset_option.add_argument("--preset")
-    chosen, rest = preset_option.parse_known_args(rest)
-    preset, changes = find_preset(task, chosen.preset)
+    chosen, rest = _split_preset(rest)
+    preset, changes = find_preset(task, chosen)
 
     presets = "; ".join(f"{name}: {p.summary}" for name, p in kind.presets.items())
     place, training, options, what = _parse_options(
@@ -89,10 +89,35 @@ def _parse_options(
     ]
     together = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     parsed: Any
-    parsed, unknown = tyro.cli(together, args=argv, prog=prog, description=description, return_unknown_args=True)
+    parsed, unknown = _read(together, argv, prog, description)
     if unknown:
         raise _unknown_option(unknown[0], kinds)
     return tuple(getattr(parsed, kind.__name__) for kind in kinds)
+
+
+def _split_preset(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The preset comes first of all: it decides the defaults of the others."""
+    option = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    option.add_argument("--preset")
+    try:
+        chosen, rest = option.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError("--preset", error.message, "give its name") from None
+    return chosen.preset, rest
+
+
+def _read(kind: Any, argv: Sequence[str], prog: str, description: str | None = None) -> tuple[Any, list[str]]:
+    """Options of a dataclass, and the arguments that are not its own; tyro's box of complaints becomes one line."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(kind, args=list(argv), prog=prog, description=description, return_unknown_args=True)
+    except SystemExit as ended:
+        if not ended.code:  # --help
+            raise
+        lines = [line.strip("│ ") for line in box.getvalue().splitlines()[1:]]
+        complaint = " ".join(takewhile(lambda line: line[:1] not in "─╰", lines)).removesuffix(".")
+        raise UserError(prog, complaint, "--help tells more") from None
 
 
 def _unknown_option(option: str, kinds: Sequence[Any]) -> UserError:

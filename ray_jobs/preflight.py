@@ -1,11 +1,11 @@
 """What can be checked before anything is started."""
 
-import json
 import os
 
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
 from ray_jobs.job import Job
+from ray_jobs.runs import read_config
 
 
 def check(job: Job) -> None:
@@ -48,14 +48,12 @@ def check_resources(job: Job) -> None:
 
 def check_existing(job: Job) -> None:
     """A run of the same name goes on only if it is the same run."""
-    try:
-        stored = json.loads(job.folder.read("config.json"))
-    except FileNotFoundError:
+    if not job.folder.exists("config.json"):
         return
-    if stored["task"] != job.run.task:
-        raise UserError(
-            job.folder.uri, f"is a run of task {stored['task']!r}, not {job.run.task!r}", "use another --name"
-        )
+    stored = read_config(job.folder)
+    task = stored.get("task")
+    if task != job.run.task:
+        raise UserError(job.folder.uri, f"is a run of task {task!r}, not {job.run.task!r}", "use another --name")
     before, now = RunConfig.from_json(stored), job.run
     if before != now:
         differing = _differences(before.to_json(), now.to_json())

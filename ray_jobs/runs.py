@@ -23,6 +23,8 @@ def read_config(run: Store) -> dict[str, Any]:
         raise UserError(
             run.uri, "is not a run (it has no config.json)", "give the folder that training printed"
         ) from None
+    except ValueError as error:
+        raise UserError(f"{run.uri}/config.json", f"is not JSON ({error})", "restore it, or use another run") from None
 
 
 def read_export(run: Store) -> dict[str, Any] | None:

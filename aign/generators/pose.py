@@ -35,7 +35,16 @@ class PoseHead(nn.Module):
         centre_px: Float[Tensor, "batch 2"],
         spread_px: Float[Tensor, " batch"],
     ) -> dict[str, Tensor]:
-        weights, angles, shift, log_focal = self.linear(features).split(self.sizes, dim=-1)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 cannot tell a millimetre at a metre
+            return self._place(self.linear(features.float()), centre_px, spread_px)
+
+    def _place(
+        self,
+        outputs: Float[Tensor, "batch outputs"],
+        centre_px: Float[Tensor, "batch 2"],
+        spread_px: Float[Tensor, " batch"],
+    ) -> dict[str, Tensor]:
+        weights, angles, shift, log_focal = outputs.split(self.sizes, dim=-1)
         rotation = rotation_from_euler(angles) if self.rotation == "euler" else rotation_from_6d(_near_identity(angles))
         focal = self.image_size * torch.exp(0.3 * torch.tanh(log_focal[:, 0]) + 0.24)
         depth = focal * BODY_SPREAD_MM / spread_px * torch.exp(0.5 * torch.tanh(shift[:, 2]))

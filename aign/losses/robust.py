@@ -16,6 +16,8 @@ def rho(residual: Tensor, alpha: float, scale: float) -> Tensor:
         return torch.log1p(0.5 * squared)
     if alpha == float("-inf"):
         return -torch.expm1(-0.5 * squared)
+    if alpha == float("inf"):
+        return torch.expm1((0.5 * squared).clamp(max=87.5))  # the largest exponent that float32 can hold
     bend = abs(alpha - 2)
     # expm1 and log1p keep the digits that pow(...) - 1 loses near a zero residual and near alpha = 0
     return (bend / alpha) * torch.expm1(0.5 * alpha * torch.log1p(squared / bend))

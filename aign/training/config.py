@@ -6,6 +6,7 @@ from typing import Literal
 
 from aign.errors import UserError
 from aign.losses.adversarial import AdversarialLoss
+from aign.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class TrainingConfig:
     """How the learning rates fall to zero over the run."""
     warmup_steps: int = 0
     """Steps over which the learning rates rise from zero first."""
+    precision: Precision = "fp32"
+    """What networks compute in; weights, optimizers, renderers and losses are always fp32."""
     adversarial_loss: AdversarialLoss = "bce"
     """bce as in the paper, or least-squares."""
     r1: float = 0.0

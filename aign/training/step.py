@@ -12,6 +12,7 @@ from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penal
 from aign.tasks.base import Factors, Stage, Task, Terms
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
+from aign.training.precision import Precision, in_precision
 from aign.training.workers import mean_over_workers
 
 
@@ -38,7 +39,7 @@ def adversarial_step(
 ) -> tuple[Terms, int]:
     """One step of a stage: all its loss terms (unweighted, this worker's) and generator updates made."""
     generator, discriminators = engines.generator, engines.discriminators
-    labelled, unlabelled = infer(generator.module, batch)  # one forward serves both phases
+    labelled, unlabelled = infer(generator.module, batch, config.precision)  # one forward serves both phases
     adversarial = {}
     if discriminators is not None and stage.critics:
         adversarial = discriminator_terms(task, stage, discriminators.module, batch, unlabelled, config)
@@ -50,21 +51,22 @@ def adversarial_step(
         updates = num_generator_updates(stage, adversarial, terms, config, step)
         for update in range(updates):
             if update > 0:
-                again = infer(generator.module, batch)
+                again = infer(generator.module, batch, config.precision)
                 terms = generator_terms(task, stage, discriminators, batch, *again, config)
             generator.backward(total(terms, stage.weights))
             generator.step()
     return {name: term.detach() for name, term in (adversarial | terms).items()}, updates
 
 
-def infer(generator: nn.Module, batch: Batch) -> tuple[Factors | None, Factors | None]:
+def infer(generator: nn.Module, batch: Batch, precision: Precision) -> tuple[Factors | None, Factors | None]:
     """G(x) of labelled and unlabelled samples, in one pass."""
     parts = [part["observed"] for part in (batch.labelled, batch.unlabelled) if part is not None]
     together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    split = {name: value.split([rows(part) for part in parts]) for name, value in generator(together).items()}
-    inferred = iter([{name: pieces[i] for name, pieces in split.items()} for i in range(len(parts))])
-    labelled = next(inferred) if batch.labelled is not None else None
-    return labelled, next(inferred) if batch.unlabelled is not None else None
+    inferred = in_precision(precision, generator, together)
+    split = {name: value.split([rows(part) for part in parts]) for name, value in inferred.items()}
+    pieces = iter([{name: piece[i] for name, piece in split.items()} for i in range(len(parts))])
+    labelled = next(pieces) if batch.labelled is not None else None
+    return labelled, next(pieces) if batch.unlabelled is not None else None
 
 
 def discriminator_terms(
@@ -77,7 +79,8 @@ def discriminator_terms(
         sees = task.critics[name].sees
         remembered = sees(batch.remembered[name]).detach().requires_grad_(config.r1 > 0)
         imagined = sees(inferred).detach()
-        logits = networks[name](torch.cat([remembered, imagined]))  # type: ignore[index]
+        network = networks.get_submodule(name)
+        logits = in_precision(config.precision, network, torch.cat([remembered, imagined]))
         real, fake = logits.split([len(remembered), len(imagined)])
         terms[f"discriminator/{name}"] = discriminator_loss(real, fake, config.adversarial_loss)
         if config.r1 > 0:
@@ -102,7 +105,8 @@ def generator_terms(
         terms |= task.reconstruction(task.renderer(unlabelled), batch.unlabelled["observed"])
         terms |= task.priors(unlabelled)
         for name in stage.critics:
-            logits = discriminators.module[name](task.critics[name].sees(unlabelled))  # type: ignore[union-attr, index]
+            network = discriminators.module.get_submodule(name)  # type: ignore[union-attr]
+            logits = in_precision(config.precision, network, task.critics[name].sees(unlabelled))
             terms[f"adversarial/{name}"] = generator_loss(logits, config.adversarial_loss)
     return terms
 

@@ -157,7 +157,7 @@ def test_one_pass_infers_what_separate_passes_do(present, toy_step):
     batch = replace(batch, **{name: None for name in ("labelled", "unlabelled") if name not in present})
     if "labelled" in present:  # parts of different size, so that a wrong split shows
         batch = replace(batch, labelled={g: {n: v[:3] for n, v in t.items()} for g, t in batch.labelled.items()})
-    for name, inferred in zip(("labelled", "unlabelled"), infer(generator, batch), strict=True):
+    for name, inferred in zip(("labelled", "unlabelled"), infer(generator, batch, "fp32"), strict=True):
         if name in present:
             torch.testing.assert_close(inferred, generator(getattr(batch, name)["observed"]))
         else:

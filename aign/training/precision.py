@@ -1,0 +1,23 @@
+"""Networks in bfloat16; weights, optimizers, renderers and losses stay in float32."""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["fp32", "bf16"]
+
+
+def in_precision(precision: Precision, network: nn.Module, inputs: Any) -> Any:
+    """A network's output (a tensor or a dict of them) as float32, computed in the given precision.
+
+    The cast cache is off: it would outlive an optimizer step between two forwards and serve stale weights.
+    """
+    if precision == "fp32":
+        return network(inputs)
+    device = next(network.parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+        output = network(inputs)
+    if isinstance(output, dict):
+        return {name: value.float() for name, value in output.items()}
+    return output.float()
