@@ -92,12 +92,17 @@ def checkpoint_steps(run: Store) -> list[int]:
 def valid_checkpoints(run: Store, scratch: Path, say: Any = print) -> Iterator[Checkpoint]:
     """Checkpoints of a run that are whole, newest first; says which are not."""
     for step in checkpoint_steps(run):
-        folder = scratch / folder_name(step)
-        run.download(f"checkpoints/{folder_name(step)}", folder)
         try:
-            yield read_checkpoint(folder)
+            yield fetch_checkpoint(run, step, scratch)
         except UserError as damage:
             say(f"skipped a damaged checkpoint: {damage}")
+
+
+def fetch_checkpoint(run: Store, step: int, scratch: Path) -> Checkpoint:
+    """Download and read the checkpoint of a step. Raises UserError if it is not whole."""
+    folder = scratch / folder_name(step)
+    run.download(f"checkpoints/{folder_name(step)}", folder)
+    return read_checkpoint(folder)
 
 
 def sha256(path: Path) -> str:
@@ -106,5 +111,8 @@ def sha256(path: Path) -> str:
 
 
 def read_objective(run: Store, step: int) -> float | None:
-    """What a committed checkpoint's evaluation measured, if there was one."""
-    return json.loads(run.read(f"checkpoints/{folder_name(step)}/{STATE_FILE}"))["objective"]
+    """What a committed checkpoint's evaluation measured; None without one, or if its state.json is damaged."""
+    try:
+        return json.loads(run.read(f"checkpoints/{folder_name(step)}/{STATE_FILE}"))["objective"]
+    except (ValueError, KeyError, TypeError):
+        return None

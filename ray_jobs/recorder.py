@@ -68,7 +68,11 @@ class RunWriter:
         self._background(draw_and_send)
 
     def checkpoint(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
-        """Write and send a checkpoint in the background; keeps the newest two and the best."""
+        """Write and send a checkpoint in the background; keeps the newest two and the best.
+
+        The metrics up to it go first: a run that is continued from here will not measure them again.
+        """
+        self.send_part()
         self._objectives[checkpoint.progress.step] = about["objective"]
         old = self._superseded()
         for step in old:
@@ -96,13 +100,12 @@ class RunWriter:
             self._pending.pop(0).result()
         self._pending.append(self._thread.submit(work))
 
-    def close(self, timeout_s: float) -> None:
-        """Finish all work and send what is left."""
+    def close(self) -> None:
+        """Finish all work; the spool sends it."""
         self.send_part()
         self._thread.shutdown(wait=True)
         for future in self._pending:
             future.result()
-        self.spool.close(timeout_s)
 
 
 class RunRecorder:

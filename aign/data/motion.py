@@ -44,13 +44,6 @@ class Skeleton:
         return self.parents.index(-1)
 
     @property
-    def mirrored(self) -> list[int]:
-        """For each joint the one on the other side, by name; joints in the middle stay."""
-        swapped = {"left": "right", "right": "left"}
-        names = ["_".join(swapped.get(word, word) for word in name.split("_")) for name in self.joint_names]
-        return [self.joint_names.index(name) if name in self.joint_names else j for j, name in enumerate(names)]
-
-    @property
     def bones(self) -> list[tuple[int, int]]:
         """(parent, child) of every bone."""
         return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]

@@ -32,15 +32,10 @@ class Bodies:
     actions: Tensor
 
     @classmethod
-    def of(cls, clips: MotionClips, frames: Tensor, device: torch.device, *, mirror: bool) -> "Bodies":
-        """The given frames; with ``mirror`` each of them also as its mirror image."""
+    def of(cls, clips: MotionClips, frames: Tensor, device: torch.device) -> "Bodies":
         body = root_relative(clips.joints_mm[frames], clips.skeleton)
-        actions = clips.frame_actions[frames]
-        if mirror:
-            image = body[:, clips.skeleton.mirrored] * torch.tensor([-1.0, 1.0, 1.0])
-            body, actions = torch.cat([body, image]), actions.repeat(2)
         facing = facing_rotation(body, clips.skeleton)
-        tensors = (body, rotate(facing, body), facing, actions)
+        tensors = (body, rotate(facing, body), facing, clips.frame_actions[frames])
         return cls(*(tensor.to(device) for tensor in tensors))
 
 
@@ -116,17 +111,15 @@ class Unlabelled:
         return {"observed": {"keypoints_px": self.keypoints_px[plan["index"].to(self.keypoints_px.device)]}}
 
 
-def test_views(
-    clips: MotionClips, image_size: int, *, noise_px: float, mirror: bool, device: torch.device
-) -> tuple[Unlabelled, Sample]:
+def test_views(clips: MotionClips, image_size: int, noise_px: float, device: torch.device) -> tuple[Unlabelled, Sample]:
     """Unlabelled input, one random camera a frame, and the test set: an even part of it, with its truth.
 
-    With ``mirror``, unlabelled input (but not the test set) also holds every mirror image. Both hold the same number of frames of each action at most, evenly spread over its test clips.
+    Both hold the same number of frames of each action at most, evenly spread over its test clips.
     """
     frames = clips.frames("test")
     actions = clips.frame_actions[frames]
     chosen = torch.cat([_evenly((actions == a).nonzero()[:, 0], MAX_UNLABELLED_PER_ACTION) for a in actions.unique()])
-    bodies = Bodies.of(clips, frames[chosen], device, mirror=False)
+    bodies = Bodies.of(clips, frames[chosen], device)
     rng = np.random.default_rng(CAMERA_SEED + 1)
     camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
     joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
@@ -141,11 +134,7 @@ def test_views(
             **{name: value[part] for name, value in camera.items()},
         },
     }
-    if not mirror:
-        return Unlabelled(keypoints, bodies.actions), test
-    image = keypoints[:, clips.skeleton.mirrored] * torch.tensor([-1.0, 1.0], device=device)
-    image[..., 0] += image_size - 1
-    return Unlabelled(torch.cat([keypoints, image]), bodies.actions.repeat(2)), test
+    return Unlabelled(keypoints, bodies.actions), test
 
 
 def _evenly(indices: Tensor, count: int) -> Tensor:

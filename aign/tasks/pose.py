@@ -68,8 +68,6 @@ class PoseConfig:
     """What discriminators see: joints in the camera frame, canonical joints, or the factors (w, R, T, f)."""
     discriminator_batch_norm: bool = False
     """Batch norm in the discriminators, as in the paper."""
-    mirror: bool = True
-    """Every recording also as its mirror image, in pairs, memories and unlabelled input (not in the test set)."""
     perturbation: float = 0.3
     """Sup1: perturbation of skeletons, in standard deviations of each shape weight."""
     supervised_share: float = 0.3
@@ -144,12 +142,10 @@ class PoseTask(Task):
         self._build(config, clips.skeleton, seed)
         device = torch.device(device)
         learnt = torch.cat([clips.frames("pairs"), clips.frames("memories")])
-        self.renderer.fit(Bodies.of(clips, learnt, torch.device("cpu"), mirror=config.mirror).canonical_mm)
+        self.renderer.fit(Bodies.of(clips, learnt, torch.device("cpu")).canonical_mm)
         self.renderer.to(device)
-        pairs = Bodies.of(clips, clips.frames("pairs"), device, mirror=config.mirror)
-        unlabelled, self.test = test_views(
-            clips, config.image_size, noise_px=config.keypoint_noise_px, mirror=config.mirror, device=device
-        )
+        pairs = Bodies.of(clips, clips.frames("pairs"), device)
+        unlabelled, self.test = test_views(clips, config.image_size, config.keypoint_noise_px, device)
         self.streams = {
             "synthetic": SyntheticPairs(
                 weights=self.renderer.weights(pairs.canonical_mm),
@@ -199,7 +195,7 @@ class PoseTask(Task):
     # --- memories and discriminators -------------------------------------------------------------------------------
 
     def _remember(self, clips: MotionClips, device: torch.device) -> Memory:
-        remembered = Bodies.of(clips, clips.frames("memories"), device, mirror=self.config.mirror)
+        remembered = Bodies.of(clips, clips.frames("memories"), device)
         return Memory(
             {"weights": self.renderer.weights(remembered.canonical_mm)},
             bias=f"{clips.name}: poses of all actions, each action equally often",

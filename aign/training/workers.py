@@ -22,6 +22,15 @@ def mean_over_workers(values: Tensor) -> Tensor:
     return total / world_size()
 
 
+def from_first_worker(number: int, device: torch.device) -> int:
+    """The first worker's number, on every worker."""
+    if world_size() == 1:
+        return int(number)
+    sent = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.broadcast(sent, src=0)
+    return int(sent)
+
+
 class _SumOverWorkers(torch.autograd.Function):
     """All-reduce whose gradient is all-reduced too: every worker's loss depends on every worker's input."""
 

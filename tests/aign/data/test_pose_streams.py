@@ -16,7 +16,7 @@ IMAGE_SIZE = 64
 
 @pytest.fixture
 def bodies(clips):
-    return Bodies.of(clips, clips.frames("pairs"), CPU, mirror=False)
+    return Bodies.of(clips, clips.frames("pairs"), CPU)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def streams(clips, bodies, renderer):
             weights=renderer.weights(bodies.canonical_mm), renderer=renderer, perturbation=0.3, noise_px=0.5
         ),
         "pairs": RealPairs(bodies=bodies, image_size=IMAGE_SIZE, noise_px=0.5),
-        "unlabelled": pose_streams.test_views(clips, IMAGE_SIZE, noise_px=0.5, mirror=True, device=CPU)[0],
+        "unlabelled": pose_streams.test_views(clips, IMAGE_SIZE, 0.5, CPU)[0],
     }
 
 
@@ -93,29 +93,9 @@ def test_real_pairs_come_from_a_few_cameras_that_no_seed_changes(streams):
 
 def test_the_test_set_is_part_of_the_unlabelled_input_with_its_truth(clips, monkeypatch):
     monkeypatch.setattr(pose_streams, "MAX_TEST_PER_ACTION", 5)
-    unlabelled, test = pose_streams.test_views(clips, IMAGE_SIZE, noise_px=0.0, mirror=False, device=CPU)
+    unlabelled, test = pose_streams.test_views(clips, IMAGE_SIZE, 0.0, CPU)
     assert test["truth"]["action"].bincount().tolist() == [5, 5]
     _, keypoints = photograph(test["truth"]["canonical_mm"], test["truth"], IMAGE_SIZE)
     torch.testing.assert_close(keypoints, test["observed"]["keypoints_px"], atol=1e-3, rtol=0)
     seen = {tuple(k.tolist()) for k in unlabelled.keypoints_px.flatten(1)}
     assert {tuple(k.tolist()) for k in test["observed"]["keypoints_px"].flatten(1)} <= seen
-
-
-def test_mirrored_bodies_swap_sides_and_keep_bone_lengths(clips, skeleton):
-    frames = clips.frames("pairs")[:3]
-    bodies = Bodies.of(clips, frames, CPU, mirror=True)
-    own, image = bodies.body_mm.chunk(2)
-    torch.testing.assert_close(image[:, skeleton.mirrored], own * torch.tensor([-1.0, 1.0, 1.0]))
-    assert [skeleton.mirrored[j] for j in skeleton.mirrored] == list(range(skeleton.num_joints))
-    hips = bodies.canonical_mm[:, skeleton.left_hip] - bodies.canonical_mm[:, skeleton.right_hip]
-    assert (hips[:, 0] > 0).all(), "a mirrored person still faces the camera"
-
-
-def test_unlabelled_input_also_holds_its_mirror_image_but_the_test_set_does_not(clips, skeleton):
-    plain, test = pose_streams.test_views(clips, IMAGE_SIZE, noise_px=0.0, mirror=False, device=CPU)
-    both, same_test = pose_streams.test_views(clips, IMAGE_SIZE, noise_px=0.0, mirror=True, device=CPU)
-    own, image = both.keypoints_px.chunk(2)
-    assert torch.equal(own, plain.keypoints_px)
-    assert torch.equal(test["observed"]["keypoints_px"], same_test["observed"]["keypoints_px"])
-    torch.testing.assert_close(image[:, skeleton.mirrored, 0], IMAGE_SIZE - 1 - own[..., 0])
-    torch.testing.assert_close(image[:, skeleton.mirrored, 1], own[..., 1])

@@ -1,0 +1,207 @@
+"""A checkpoint is whole or it does not exist; the newest two and the best are kept."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from aign.errors import UserError
+from aign.training.engine import EngineState
+from aign.training.loop import Progress
+from aign.training.run_config import RunConfig
+from ray_jobs.checkpoints import (
+    STATE_FILE,
+    Checkpoint,
+    checkpoint_steps,
+    fetch_checkpoint,
+    folder_name,
+    read_checkpoint,
+    read_objective,
+    valid_checkpoints,
+    write_checkpoint,
+)
+from ray_jobs.job import Job, Placement
+from ray_jobs.recorder import RunWriter
+from ray_jobs.spool import Spool
+from ray_jobs.storage import Store
+
+
+def made_up(step):
+    """A checkpoint of a step, with numbers that belong to it."""
+    numbers = torch.Generator().manual_seed(step)
+    tensors = {
+        "param/layers.0.weight": torch.randn(3, 2, generator=numbers),
+        "exp_avg/layers.0.weight": torch.randn(3, 2, generator=numbers).T.reshape(3, 2),
+        "buffer/count": torch.tensor(step),
+    }
+    return Checkpoint(
+        progress=Progress(step=step, clock=step + 3, stage=1, stage_clock=2, generator_updates=step + 3),
+        engines={
+            "generator": EngineState(tensors, {"updates": {"layers.0.weight": step + 3}}),
+            "discriminators": EngineState({"param/a": torch.randn(2, generator=numbers)}, {"updates": {}}),
+        },
+        renderer={"basis": torch.randn(4, generator=numbers).double()},
+    )
+
+
+def assert_equal(a, b):
+    assert a.progress == b.progress
+    assert a.engines.keys() == b.engines.keys()
+    groups = [(a.renderer, b.renderer)] + [(a.engines[n].tensors, b.engines[n].tensors) for n in a.engines]
+    for one, other in groups:
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[n], other[n]) and one[n].dtype == other[n].dtype for n in one)
+    assert {n: e.meta for n, e in a.engines.items()} == {n: e.meta for n, e in b.engines.items()}
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_checkpoint(tmp_path / "a", made_up(4), {"objective": 1.5})
+    assert_equal(read_checkpoint(tmp_path / "a"), made_up(4))
+    assert json.loads((tmp_path / "a" / STATE_FILE).read_text())["objective"] == 1.5
+
+
+def test_nothing_but_safetensors_and_json_is_in_it(tmp_path):
+    write_checkpoint(tmp_path / "a", made_up(4), {})
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {STATE_FILE, "generator.safetensors", "discriminators.safetensors", "renderer.safetensors"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run in storage with whole checkpoints of steps 4 and 8."""
+    for step in (4, 8):
+        write_checkpoint(tmp_path / "run" / "checkpoints" / folder_name(step), made_up(step), {"objective": None})
+    return Store(tmp_path / "run")
+
+
+@pytest.fixture
+def newest(run, tmp_path):
+    """The folder of the newest checkpoint."""
+    return tmp_path / "run" / "checkpoints" / folder_name(8)
+
+
+@pytest.fixture
+def read_newest(run, tmp_path):
+    def read_newest():
+        """The newest whole checkpoint, and what was said on the way to it."""
+        said = []
+        return next(valid_checkpoints(run, tmp_path / "scratch", said.append)), said
+
+    return read_newest
+
+
+def test_the_newest_is_read_first(read_newest):
+    checkpoint, said = read_newest()
+    assert_equal(checkpoint, made_up(8))
+    assert not said
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def flip_one_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+
+
+def remove(path):
+    path.unlink()
+
+
+TENSOR_FILES = ("generator.safetensors", "discriminators.safetensors", "renderer.safetensors")
+DAMAGES = [*itertools.product((truncate, flip_one_bit, remove), TENSOR_FILES), (truncate, STATE_FILE)]
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES)
+def test_a_damaged_checkpoint_is_skipped_and_named(damage, name, newest, read_newest):
+    damage(newest / name)
+    checkpoint, said = read_newest()
+    assert_equal(checkpoint, made_up(4))
+    assert len(said) == 1
+    assert "skipped a damaged checkpoint" in said[0]
+    assert newest.name in said[0]
+
+
+def test_a_checkpoint_that_is_still_being_written_does_not_exist(newest, read_newest, run):
+    (newest / STATE_FILE).unlink()
+    checkpoint, said = read_newest()
+    assert_equal(checkpoint, made_up(4))
+    assert not said
+    assert checkpoint_steps(run) == [4]
+
+
+def test_a_run_without_a_whole_checkpoint_has_none(run, tmp_path):
+    for step in (4, 8):
+        truncate(tmp_path / "run" / "checkpoints" / folder_name(step) / "generator.safetensors")
+    said = []
+    assert not list(valid_checkpoints(run, tmp_path / "scratch", said.append))
+    assert len(said) == 2
+
+
+def test_a_damaged_checkpoint_asked_for_by_step_is_one_line(run, newest, tmp_path):
+    truncate(newest / "generator.safetensors")
+    with pytest.raises(UserError) as refused:
+        fetch_checkpoint(run, 8, tmp_path / "scratch")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_state_has_no_objective(run, newest):
+    truncate(newest / STATE_FILE)
+    assert read_objective(run, 8) is None
+
+
+# --- which are kept --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Writes checkpoints with the given objectives as one attempt of a run does; gives the steps that stay."""
+    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=0), name="run")
+    attempts = itertools.count(1)
+
+    def write_run(objectives):
+        spool = Spool(job.folder, tmp_path / "spool", print)
+        writer = RunWriter(job, next(attempts), spool, lambda event: None)
+        for step, objective in objectives.items():
+            writer.checkpoint(made_up(step), {"objective": objective})
+        writer.close()
+        spool.close(30)
+        return sorted(checkpoint_steps(job.folder))
+
+    return write_run
+
+
+@pytest.mark.parametrize(
+    ("objectives", "kept"),
+    [
+        ({4: 3.0}, [4]),
+        ({4: 3.0, 8: 1.0, 12: 2.0, 16: 2.5}, [8, 12, 16]),
+        ({4: 1.0, 8: 3.0, 12: 2.0, 16: 2.5}, [4, 12, 16]),
+        ({4: 4.0, 8: 3.0, 12: 2.0, 16: 1.0}, [12, 16]),
+        ({4: None, 8: 3.0, 12: None, 16: None, 20: None}, [8, 16, 20]),
+        ({4: None, 8: None, 12: None}, [8, 12]),
+    ],
+)
+def test_the_newest_two_and_the_best_are_kept(objectives, kept, write_run):
+    assert write_run(objectives) == kept
+
+
+def test_a_later_attempt_knows_the_best_of_earlier_ones(write_run):
+    write_run({4: 1.0, 8: 3.0})
+    assert write_run({12: 2.0, 16: 2.5}) == [4, 12, 16]
+
+
+def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, monkeypatch):
+    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=0), name="run")
+    spool = Spool(job.folder, tmp_path / "spool", print)
+    order = []
+    monkeypatch.setattr(spool, "put", lambda path, data: order.append(path))
+    monkeypatch.setattr(spool, "put_folder", lambda folder, path, last: order.append(path))
+    writer = RunWriter(job, 1, spool, lambda event: None)
+    writer.line({"step": 4})
+    writer.checkpoint(made_up(4), {"objective": None})
+    writer._thread.shutdown(wait=True)
+    assert order == ["metrics/001-000000.jsonl", "checkpoints/step_0000004"]

@@ -1,0 +1,61 @@
+"""Every command of the README, run in its order with few steps."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aign.data.h36m import SKELETON
+from ray_jobs.console import main
+from ray_jobs.options import parse
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
+COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("aign ")]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+SMALL = ["--steps", "4", "--width", "16", "--num-blocks", "1", "--batch-size", "16", "--evaluate-every", "4", "--checkpoint-every", "4"]
+
+
+def small(command: str, bucket: str) -> list[str]:
+    """The command's words with few steps, small networks and a store that is there."""
+    words = shlex.split(command.replace("s3://bucket", bucket))
+    if words[1] in ("train", "compare"):
+        if "--steps" in words:
+            at = words.index("--steps")
+            del words[at : at + 2]
+        words += SMALL
+    return words
+
+
+@pytest.mark.ray
+def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_local):
+    monkeypatch.chdir(tmp_path)
+    keypoints = [[[10.0 * j, 5.0 * j] for j in range(SKELETON.num_joints)]]
+    Path("keypoints.json").write_text(json.dumps({"keypoints": keypoints}))
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        monkeypatch.setattr("sys.argv", small(command, object_store.bucket))
+        main()  # a failure is a SystemExit
+    assert Path("first.json").exists()
+    assert Path("compare.json").exists()
+    assert Path("predictions/picture.png").exists()
+
+
+def test_python_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in PYTHON:
+        exec(block.replace("steps=500", "steps=4, width=16, batch_size=16, quiet=True"), {})
+    assert Path("pose.png").exists()
+
+
+def test_the_demo_is_a_valid_training_command():
+    printed = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = shlex.split(printed.strip().splitlines()[-1])
+    assert words[0].endswith("aign")
+    assert words[1] == "train"
+    job = parse(words[2:]).job
+    assert job.run.preset == "aign"
+    assert job.placement.workers == 2
