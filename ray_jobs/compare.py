@@ -17,7 +17,7 @@ from rich.table import Table
 
 from aign.errors import UserError
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import Bars, make_console, run_command
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options
@@ -55,9 +55,8 @@ def command(argv: list[str]) -> None:
         check(arm.job)
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task
-    with Bars() as bars:
-        for table in (summary_table(task, results), group_table(task, results)):
-            bars.console.print(table)
+    for table in (summary_table(results), ratio_table(task, results), group_table(task, results)):
+        make_console().print(table)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
@@ -107,47 +106,54 @@ def _result(arm: Arm) -> dict[str, Any]:
     }
 
 
-def summary_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
-    """Metrics of every preset, mean and spread over seeds, ratios of the objective, and the paper's beside them."""
-    kind = find_task(task)
+def summary_table(results: Sequence[dict[str, Any]]) -> Table:
+    """Metrics of every preset, mean and deviation over seeds, beside the floors."""
     first = results[0]
-    presets = list(dict.fromkeys(result["preset"] for result in results))
-    num_seeds = len(results) // len(presets)
-    title = f"{first['data']}: {first['split']}, {first['num_samples']} samples, {num_seeds} seeds (mean ± deviation)"
-    table = Table(title=title, title_justify="left", title_style="")
-    table.add_column("preset")
-    for column in (*first["metrics"], f"ratio to {presets[0]}", "paper", "paper's ratio", "generator updates"):
+    seeds = len({result["seed"] for result in results})
+    title = f"{first['data']}: {first['split']}, {first['num_samples']} samples, {seeds} seeds (mean ± deviation)"
+    table = Table("preset", title=title, title_justify="left", title_style="")
+    for column in (*first["metrics"], "generator updates"):
         table.add_column(column.replace("_", " "), justify="right")
-    values = {p: [r["metrics"][kind.objective] for r in results if r["preset"] == p] for p in presets}
-    for preset in presets:
-        own = [result for result in results if result["preset"] == preset]
+    for preset, own in _by_preset(results).items():
         metrics = [_spread([result["metrics"][name] for result in own]) for name in first["metrics"]]
-        paper, paper_first = kind.presets[preset].paper, kind.presets[presets[0]].paper
-        table.add_row(
-            preset,
-            *metrics,
-            f"{mean(values[preset]) / mean(values[presets[0]]):.3f}",
-            f"{paper:.1f}" if paper else "",
-            f"{paper / paper_first:.3f}" if paper and paper_first else "",
-            f"{mean(result['generator_updates'] for result in own):.0f}",
-        )
+        table.add_row(preset, *metrics, f"{mean(result['generator_updates'] for result in own):.0f}")
     for floor, metrics in first["floors"].items():
-        table.add_row(
-            f"floor: {floor}", *(f"{metrics[name]:.1f}" if name in metrics else "" for name in first["metrics"])
-        )
+        cells = [f"{metrics[name]:.1f}" if name in metrics else "" for name in first["metrics"]]
+        table.add_row(f"floor: {floor}", *cells)
+    return table
+
+
+def ratio_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
+    """The objective of every preset divided by that of every other, and the same from the paper's table."""
+    kind = find_task(task)
+    values = {
+        preset: mean(result["metrics"][kind.objective] for result in own) for preset, own in _by_preset(results).items()
+    }
+    title = f"{kind.objective.replace('_', ' ')}, row / column (in brackets: the paper's)"
+    table = Table("preset", *values, title=title, title_justify="left", title_style="")
+    for row, value in values.items():
+        cells = []
+        for column, other in values.items():
+            paper, paper_other = kind.presets[row].paper, kind.presets[column].paper
+            known = paper is not None and paper_other is not None and row != column
+            cells.append(f"{value / other:.3f}" + (f" ({paper / paper_other:.3f})" if known else ""))  # type: ignore[operator]
+        table.add_row(row, *cells)
     return table
 
 
 def group_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
     """The objective by group (action, sequence), mean over seeds."""
     objective = find_task(task).objective
-    presets = list(dict.fromkeys(result["preset"] for result in results))
     groups = list(results[0]["groups"])
     table = Table("preset", *groups, title=objective.replace("_", " "), title_justify="left", title_style="")
-    for preset in presets:
-        own = [result["groups"] for result in results if result["preset"] == preset]
-        table.add_row(preset, *(f"{mean(result[group][objective] for result in own):.1f}" for group in groups))
+    for preset, own in _by_preset(results).items():
+        table.add_row(preset, *(f"{mean(r['groups'][group][objective] for r in own):.1f}" for group in groups))
     return table
+
+
+def _by_preset(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    presets = dict.fromkeys(result["preset"] for result in results)
+    return {preset: [result for result in results if result["preset"] == preset] for preset in presets}
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -15,13 +15,20 @@ from ray_jobs.recorder import Event
 
 VERBS = ("train", "evaluate", "predict", "compare")
 SECONDS_BETWEEN_LINES = 5.0
+WIDTH_WITHOUT_TERMINAL = 150
+
+
+def make_console() -> Console:
+    """As wide as the terminal; where there is none, wide enough for tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 class Bars:
     """The console of one or several runs: bars on a terminal, lines elsewhere."""
 
     def __init__(self) -> None:
-        self.console = Console()
+        self.console = make_console()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -88,7 +95,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Metrics beside their floors, saying on which data, split and how many samples."""
     floors = evaluation["floors"]
     title = f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
-    table = Table(title=title, title_justify="left", title_style="", min_width=len(title))
+    table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
     for column in ("metric", "inferred", *floors):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, value in evaluation["metrics"].items():

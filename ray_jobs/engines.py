@@ -32,6 +32,7 @@ def import_deepspeed() -> Any:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not dist.is_initialized():
+        os.environ.setdefault("LOCAL_RANK", "0")
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
     deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
     return deepspeed
@@ -152,7 +153,7 @@ class DeepSpeedEngine:
             for name, parameter in self._parameters.items():
                 parameter.data.copy_(tensors[f"param/{name}"])
             return
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero import GatheredParameters
 
         with GatheredParameters(list(self._parameters.values()), modifier_rank=0):
             if rank() == 0:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from aign.training.loop import evaluate
-from ray_jobs.console import evaluation_table, run_command
+from ray_jobs.console import evaluation_table, make_console, run_command
 from ray_jobs.options import parse_verb
 from ray_jobs.runs import open_run, with_data
 
@@ -31,7 +30,7 @@ def command(argv: list[str]) -> None:
     task = with_data(trained)
     evaluation, _ = evaluate(task, task.generator)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
-    Console().print(evaluation_table(measured))
+    make_console().print(evaluation_table(measured))
     if options.json:
         options.json.write_text(json.dumps(measured, indent=1))
 

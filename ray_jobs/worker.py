@@ -49,8 +49,10 @@ def run_worker(job: Job, tell: Callable[[Event], None], device: torch.device | N
         progress = resume(job, engines, tell, device)
         if progress.stage == len(task.stages) and from_first_worker(read_export(job.folder) is not None, device):
             if spool:
-                tell({"kind": "say", "text": f"{job.name} has finished already, at step {progress.step}"})
+                tell({"kind": "say", "text": f"{job.name} has finished already, after {progress.step} steps"})
             return
+        if spool and progress.step:
+            tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step}"})
         writer = start_writing(job, task, spool, tell) if spool else None
         if writer:
             closing.callback(writer.close)
@@ -85,8 +87,6 @@ def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: to
         checkpoint = checkpoint or fetch_checkpoint(job.folder, step, Path(scratch))
         for name, state in checkpoint.engines.items():
             getattr(engines, name).load(state)
-        if rank() == 0:
-            say(f"{job.name} goes on from step {step}")
         return checkpoint.progress
 
 

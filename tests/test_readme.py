@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
 COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("aign ")]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
-SMALL = ["--steps", "4", "--width", "16", "--num-blocks", "1", "--batch-size", "16", "--evaluate-every", "4", "--checkpoint-every", "4"]
+SMALL = shlex.split("--steps 4 --width 16 --num-blocks 1 --batch-size 16 --evaluate-every 4 --checkpoint-every 4")
 
 
 def small(command: str, bucket: str) -> list[str]:

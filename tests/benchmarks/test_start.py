@@ -1,4 +1,4 @@
-"""Seconds from command to the first training step, beside those that only importing PyTorch, Ray and DeepSpeed takes."""
+"""Seconds from command to the first training step, beside those that the imports alone take."""
 
 import statistics
 import subprocess
