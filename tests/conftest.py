@@ -134,3 +134,17 @@ def line(object_store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", line.endpoint)
     yield line
     line.cut()
+
+
+@pytest.fixture(scope="session")
+def ray_local():
+    """A Ray on this machine that all tests share."""
+    import ray
+
+    from aign.training.run_config import RunConfig
+    from ray_jobs.job import Job, Placement
+    from ray_jobs.launch import start_ray
+
+    start_ray(Job(run=RunConfig.of("pose"), placement=Placement(workers=2), name="tests"))
+    yield
+    ray.shutdown()

@@ -26,7 +26,9 @@ class MLPDiscriminator(nn.Module):
         self.register_buffer("deviation", typical.std(0).clamp(min=SMALLEST_DEVIATION))
         layers: list[nn.Module] = []
         for before, width in zip((typical.shape[1], *widths), widths, strict=False):
-            layers += [nn.Linear(before, width), *([nn.BatchNorm1d(width)] if batch_norm else []), nn.LeakyReLU(0.2)]
+            # a bias before batch norm has no effect and no gradient but rounding, which Adam would turn into steps
+            layers += [nn.Linear(before, width, bias=not batch_norm)]
+            layers += [*([nn.BatchNorm1d(width)] if batch_norm else []), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, " batch"]:

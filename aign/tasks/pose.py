@@ -64,15 +64,15 @@ class PoseConfig:
     """Components of the shape basis."""
     rotation: Rotation = "6d"
     """How the generator codes its rotation: euler angles as in the paper, or the continuous 6d code."""
-    discriminators: tuple[DiscriminatorName, ...] = ("canonical",)
+    discriminators: tuple[DiscriminatorName, ...] = ("joints",)
     """What discriminators see: joints in the camera frame, canonical joints, or the factors (w, R, T, f)."""
     discriminator_batch_norm: bool = False
     """Batch norm in the discriminators, as in the paper."""
     perturbation: float = 0.3
     """Sup1: perturbation of skeletons, in standard deviations of each shape weight."""
-    supervised_share: float = 0.3
+    supervised_share: float = 0.25
     """Part of the run that learns from pairs only (Sup1 and Sup2); the rest learns from unlabelled input."""
-    pairs_weight: float = 0.0
+    pairs_weight: float = 0.2
     """Weight of the pairs after the supervised stage."""
     reprojection_weight: float = 1.0
     """Weight of the reconstruction, Sup3."""
@@ -95,7 +95,7 @@ SUPERVISION = {
 PAPER_TABLE_1 = {"forward2dto3d": 128.9, "3d-interpreter": 88.6, "aign": 79.0}
 """Torso-aligned error in mm on Human3.6M with ground-truth 2D keypoints, average over actions."""
 
-REPROJECTION_ONLY = {"adversarial_weight": 0.0}
+COSINE = {"lr_schedule": "cosine"}
 PAPER_NETWORKS = {
     "generator": "heatmap",
     "rotation": "euler",
@@ -114,24 +114,27 @@ class PoseTask(Task):
     """None where there is no data: after ``restore``."""
     presets: ClassVar[Mapping[str, Preset]] = {
         "aign": Preset(
-            summary="pairs, then reprojection with memories (Sup 1-4)",
-            training={"r1": 1.0},
+            summary="pairs, then pairs, reprojection and memories (Sup 1-4)",
+            training=COSINE | {"r1": 1.0},
             paper=PAPER_TABLE_1["aign"],
         ),
         "3d-interpreter": Preset(
             summary="pairs, then reprojection alone (Sup 1-3)",
-            task=REPROJECTION_ONLY,
+            task={"adversarial_weight": 0.0, "pairs_weight": 0.0},
+            training=COSINE,
             paper=PAPER_TABLE_1["3d-interpreter"],
         ),
         "3d-interpreter-pairs": Preset(
-            summary="as 3d-interpreter, with pairs kept beside reprojection",
-            task=REPROJECTION_ONLY | {"pairs_weight": 0.2},
+            summary="pairs, then pairs and reprojection (Sup 1-3)", task={"adversarial_weight": 0.0}, training=COSINE
         ),
         "forward2dto3d": Preset(
-            summary="pairs alone (Sup 1-2)", task={"supervised_share": 1.0}, paper=PAPER_TABLE_1["forward2dto3d"]
+            summary="pairs alone (Sup 1-2)",
+            task={"supervised_share": 1.0},
+            training=COSINE,
+            paper=PAPER_TABLE_1["forward2dto3d"],
         ),
         "aign-paper": Preset(
-            summary="the paper's literal networks and update rule",
+            summary="as aign, with the paper's networks and update rule, and nothing that came later",
             task=PAPER_NETWORKS,
             training={"update_rule": "paper"},
         ),
@@ -238,6 +241,8 @@ class PoseTask(Task):
     def _kinematic_chain(self, joints: Tensor) -> Tensor:
         """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
 
+        Lengths are in decimetres: they hardly vary among memories, and a centimetre must count.
+
         The kinematic chain space of Wandt and Rosenhahn (RepNet, CVPR 2019).
         """
         parents, children = zip(*self.skeleton.bones, strict=True)
@@ -245,7 +250,7 @@ class PoseTask(Task):
         lengths = bones.square().sum(-1).add(1e-6).sqrt()
         directions = bones / lengths[..., None]
         first, second = torch.triu_indices(len(parents), len(parents), offset=1, device=joints.device)
-        return torch.cat([lengths, (directions @ directions.mT)[:, first, second]], dim=-1)
+        return torch.cat([10 * lengths, (directions @ directions.mT)[:, first, second]], dim=-1)
 
     # --- stages and loss terms -------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from ray_jobs.engines import DeepSpeedEngine
 
 STEPS, SAVED_AT = 10, 5
 ZERO_STAGES = (0, 1, 2, 3)
+CHANGES = {1: [*product(ZERO_STAGES, ZERO_STAGES)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)]}
+"""From which stage's state to which stage a run is continued, by number of workers."""
 RUN = RunConfig.of(
     "pose",
     width=32,
@@ -35,11 +37,11 @@ RUN = RunConfig.of(
     supervised_share=0.0,
     discriminators=("joints", "factors"),
     discriminator_batch_norm=True,
-    generator_lr=5e-4,
-    discriminator_lr=1e-4,
+    generator_lr=1e-4,
+    discriminator_lr=2e-5,
     update_rule="paper",
-    theta_d=0.5,  # with these two the rule skips, updates once and updates twice within the ten steps
-    theta_g=0.765,
+    theta_d=0.65,  # with these two the rule skips, updates once and updates twice within the ten steps
+    theta_g=0.7015,
     r1=0.0,  # stage 3 cannot differentiate twice
 )
 PLAYERS = ("generator", "discriminators")
@@ -104,7 +106,7 @@ def train_all(folder: Path) -> None:
         saved[zero_stage] = player.state()
         decisions[f"stage {zero_stage}"] = first + player.steps(SAVED_AT, STEPS)
         write(player.state(), folder / f"stage {zero_stage}")
-    for before, after in product(ZERO_STAGES, ZERO_STAGES):
+    for before, after in CHANGES[world_size()]:
         player = Player(pristine, after, spoilt=True)
         player.load(saved[before])
         decisions[f"stage {before} to {after}"] = player.steps(SAVED_AT, STEPS)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ray_jobs.checkpoints import read_checkpoint
+from tests.ray_jobs.engine_worker import CHANGES
 
 STAGES = (0, 1, 2, 3)
 WEIGHTS, MOMENTS, BUFFERS = ("param",), ("exp_avg", "exp_avg_sq"), ("buffer",)
@@ -51,7 +52,8 @@ def distance(a, b, kinds):
     return ((first - second).norm() / second.norm()).item()
 
 
-def assert_same(a, b, tolerance):
+def assert_same(a, b, *, weights, rest):
+    """Decisions are the same, tensors no further apart than ``weights``, moments and buffers than ``rest``."""
     (states, decisions), (expected, expected_decisions) = a, b
     assert decisions == expected_decisions[-len(decisions) :]
     for name, state in expected.items():
@@ -59,7 +61,8 @@ def assert_same(a, b, tolerance):
         assert {k: t.shape for k, t in states[name].tensors.items()} == {k: t.shape for k, t in state.tensors.items()}
     measured = {kinds: distance(states, expected, kinds) for kinds in (WEIGHTS, MOMENTS, BUFFERS)}
     print(measured)
-    assert all(value <= tolerance for value in measured.values()), measured
+    assert measured[WEIGHTS] <= weights
+    assert max(measured.values()) <= rest
 
 
 def test_the_rule_takes_all_its_branches(trained):
@@ -68,17 +71,21 @@ def test_the_rule_takes_all_its_branches(trained):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_worker_equals_the_plain_engine(stage, trained):
-    assert_same(trained(1, f"stage {stage}"), trained(1, "plain"), tolerance=1e-6)
+    assert_same(trained(1, f"stage {stage}"), trained(1, "plain"), weights=1e-7, rest=1e-7)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_workers_equal_the_plain_engine_on_the_full_batch(stage, trained):
-    assert_same(trained(2, f"stage {stage}"), trained(1, "plain"), tolerance=1e-5)
+    # a rounding error can put a sample on the other side of a leaky ReLU's kink: moments tell, weights hardly
+    assert_same(trained(2, f"stage {stage}"), trained(1, "plain"), weights=1e-5, rest=2e-2)
 
 
-@pytest.mark.parametrize("after", STAGES)
-@pytest.mark.parametrize("before", STAGES)
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_two_workers_do_not_depend_on_the_stage(stage, trained):
+    assert_same(trained(2, f"stage {stage}"), trained(2, "stage 0"), weights=1e-7, rest=1e-7)
+
+
+@pytest.mark.parametrize(("num_workers", "before", "after"), [(n, *change) for n in CHANGES for change in CHANGES[n]])
 def test_a_state_saved_at_one_stage_continues_at_another(num_workers, before, after, trained):
     continued = trained(num_workers, f"stage {before} to {after}")
-    assert_same(continued, trained(num_workers, f"stage {before}"), tolerance=1e-6)
+    assert_same(continued, trained(num_workers, f"stage {before}"), weights=1e-7, rest=1e-7)
