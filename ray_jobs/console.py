@@ -15,13 +15,15 @@ from ray_jobs.recorder import Event
 
 VERBS = ("train", "evaluate", "predict", "compare")
 SECONDS_BETWEEN_LINES = 5.0
-WIDTH_WITHOUT_TERMINAL = 150
+WIDTH_OF_LOGS = 200
 
 
 def make_console() -> Console:
-    """As wide as the terminal; where there is none, wide enough for tables."""
+    """The terminal; a pipe or a log file is wide, so that no table loses its columns there."""
     console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_LOGS
+    return console
 
 
 class Bars:

@@ -6,10 +6,11 @@ from ray_jobs.console import Bars, run_command
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.preflight import check
+from ray_jobs.runs import read_export
 
 
 def command(argv: list[str]) -> None:
-    """Parse, check, run; ``--dry-run`` stops after the checks."""
+    """Parse, check, run what is not finished; ``--dry-run`` stops after the checks."""
     parsed = parse(argv)
     job = parsed.job
     check(job)
@@ -17,9 +18,14 @@ def command(argv: list[str]) -> None:
         print(json.dumps(job.to_json(), indent=1))
         print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
         return
+    done = read_export(job.folder)
     with Bars() as bars:
         view = bars.run(job.name, job.run.training.steps)
-        launch(job, view.show)
+        if done:
+            bars.say(f"{job.name} has finished already, after {done['progress']['step']} steps")
+            view.evaluation = done["evaluation"]
+        else:
+            launch(job, view.show)
     view.report()
     bars.say(f"run: {job.folder.uri}")
 

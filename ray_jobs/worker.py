@@ -20,7 +20,6 @@ from aign.training.workers import from_first_worker, rank, world_size
 from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.job import Job
 from ray_jobs.recorder import Event, RunRecorder, RunWriter, renderer_buffers
-from ray_jobs.runs import read_export
 from ray_jobs.spool import Spool
 
 SECONDS_TO_SEND_THE_REST = 60.0
@@ -47,10 +46,6 @@ def run_worker(job: Job, tell: Callable[[Event], None], device: torch.device | N
         if spool:
             closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
         progress = resume(job, engines, tell, device)
-        if progress.stage == len(task.stages) and from_first_worker(read_export(job.folder) is not None, device):
-            if spool:
-                tell({"kind": "say", "text": f"{job.name} has finished already, after {progress.step} steps"})
-            return
         if spool and progress.step:
             tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step}"})
         writer = start_writing(job, task, spool, tell) if spool else None

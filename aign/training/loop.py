@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -57,16 +58,21 @@ class Recorder(Protocol):
 
 
 def train(
-    task: Task, engines: Engines, config: TrainingConfig, recorder: Recorder, progress: Progress | None = None
+    task: Task, engines: Engines, config: TrainingConfig, recorder: Recorder, start: Progress | None = None
 ) -> Progress:
-    """Run a task's stages from ``progress`` (default: the beginning) to the end.
+    """Run a task's stages from ``start`` (default: the beginning) to the end, which is returned.
 
     Raises UserError when a loss term is not finite, naming the step and the term.
     """
-    progress = progress or Progress()
+    progress = start or Progress()
     stages = task.stages
     lengths = stage_lengths(stages, config.steps)
     interval = _Interval(config.batch_size, progress.step)
+    finished = False
+
+    def due(every: int) -> bool:
+        return progress.step % every == 0 or finished
+
     while progress.stage < len(stages):
         stage = stages[progress.stage]
         if not lengths[progress.stage]:  # its share is less than a step
@@ -82,16 +88,12 @@ def train(
         progress = progress.after(updates)
         stage_done = progress.stage_clock >= lengths[progress.stage]
         finished = stage_done and not any(lengths[progress.stage + 1 :])
-
-        def due(every: int, step: int = progress.step, finished: bool = finished) -> bool:
-            return step % every == 0 or finished
-
         # a checkpoint or a new stage ends the interval too, so that a resumed run logs the same means
         if due(config.log_every) or due(config.checkpoint_every) or stage_done:
             recorder.log(progress, stage, interval.close())
         if due(config.evaluate_every):
             evaluation, inferred = evaluate(task, engines.generator.module)
-            recorder.evaluation(progress, evaluation, lambda seen=inferred: task.picture(seen, task.test))  # type: ignore[misc]
+            recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
         if due(config.checkpoint_every):
