@@ -87,7 +87,8 @@ def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:
         start_ray(unfinished[0].job, num_jobs=concurrent)
     with Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
         running = [
-            pool.submit(launch, arm.job, bars.run(arm.job.name, arm.job.run.training.steps).show) for arm in unfinished
+            pool.submit(launch, arm.job, bars.run(arm.job.name, arm.job.run.training.steps, f"{arm.job.name}  ").show)
+            for arm in unfinished
         ]
         for run in running:
             run.result()

@@ -47,22 +47,22 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def run(self, name: str, steps: int) -> "RunView":
-        """A bar for one more run."""
-        return RunView(self, name, steps)
+    def run(self, name: str, steps: int, prefix: str = "") -> "RunView":
+        """A bar for one more run, and the ``prefix`` that tells its lines from those of others."""
+        return RunView(self, name, steps, prefix)
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class RunView:
     """Shows one run's events."""
 
-    def __init__(self, bars: Bars, name: str, steps: int) -> None:
-        self.bars, self.name, self.steps = bars, name, steps
+    def __init__(self, bars: Bars, name: str, steps: int, prefix: str) -> None:
+        self.bars, self.steps, self.prefix = bars, steps, prefix
         self.evaluation: dict[str, Any] | None = None
         self.picture: str | None = None
-        self.row = bars.progress.add_task(name, total=steps, stage="waiting")
+        self.row = bars.progress.add_task(name, total=steps, stage="starting")
         self._last_line = 0.0
 
     def show(self, event: Event) -> None:
@@ -71,7 +71,7 @@ class RunView:
         elif event["kind"] == "evaluation":
             self.evaluation = event["evaluation"]
             metrics = "  ".join(f"{k} {v:.1f}" for k, v in event["evaluation"]["metrics"].items())
-            self.bars.say(f"{self.name}  step {event['step']}  [bold]test[/]  {metrics}")
+            self.bars.say(f"{self.prefix}step {event['step']}  test  {metrics}")
         elif event["kind"] == "picture":
             self.picture = event["path"]
         elif event["kind"] == "say":
@@ -82,8 +82,8 @@ class RunView:
         now = time.monotonic()
         if now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
-            terms = "  ".join(f"{k} {v:.4g}" for k, v in event["values"].items() if k != "data_wait_share")
-            self.bars.say(f"{self.name}  step {event['step']}/{self.steps}  {event['stage']}  {terms}")
+            terms = "  ".join(f"{k} {v:.3g}" for k, v in event["values"].items() if k != "data_wait_share")
+            self.bars.say(f"{self.prefix}step {event['step']}/{self.steps}  {event['stage']}  {terms}")
 
     def report(self) -> None:
         """The final table, and where the last picture is."""

@@ -147,6 +147,7 @@ class PoseTask(Task):
         learnt = torch.cat([clips.frames("pairs"), clips.frames("memories")])
         self.renderer.fit(Bodies.of(clips, learnt, torch.device("cpu")).canonical_mm)
         self.renderer.to(device)
+        self.generator.to(device)
         pairs = Bodies.of(clips, clips.frames("pairs"), device)
         unlabelled, self.test = test_views(clips, config.image_size, config.keypoint_noise_px, device)
         self.streams = {
