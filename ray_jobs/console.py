@@ -12,10 +12,12 @@ from rich.table import Table
 
 from aign.errors import UserError
 from ray_jobs.recorder import Event
+from ray_jobs.storage import StoreAway
 
 VERBS = ("train", "evaluate", "predict", "compare")
 SECONDS_BETWEEN_LINES = 5.0
 WIDTH_OF_LOGS = 200
+MACHINE_METRICS = ("samples_per_second", "data_wait_share")
 
 
 def make_console() -> Console:
@@ -82,8 +84,10 @@ class RunView:
         now = time.monotonic()
         if now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
-            terms = "  ".join(f"{k} {v:.3g}" for k, v in event["values"].items() if k != "data_wait_share")
-            self.bars.say(f"{self.prefix}step {event['step']}/{self.steps}  {event['stage']}  {terms}")
+            values = event["values"]
+            terms = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k not in MACHINE_METRICS)
+            speed = f"{values['samples_per_second']:,.0f} samples/s"
+            self.bars.say(f"{self.prefix}step {event['step']}/{self.steps}  {event['stage']}  {terms}  {speed}")
 
     def report(self) -> None:
         """The final table, and where the last picture is."""
@@ -112,7 +116,7 @@ def run_command(command: Callable[[list[str]], None], argv: list[str] | None = N
         command(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         sys.exit(_one_line(error, 2))
-    except RuntimeError as error:
+    except (RuntimeError, StoreAway) as error:
         sys.exit(_one_line(error, 1))
     except KeyboardInterrupt:
         sys.exit(130)

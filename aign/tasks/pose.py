@@ -25,6 +25,7 @@ from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, RealPairs, SyntheticPairs, test_views
 from aign.data.streams import Sample, Slice, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
+from aign.errors import UserError
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.evaluation.pose_picture import draw_poses
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
@@ -82,6 +83,10 @@ class PoseConfig:
     """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure."""
     scale_px: float = 2.0
     """Where the reprojection loss stops being quadratic, px."""
+
+    def __post_init__(self) -> None:
+        if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
+            raise UserError(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
 
 
 SUPERVISION = {

@@ -56,10 +56,12 @@ class TrainingConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
-        if self.ratio != 1 and self.update_rule != "ratio":
-            raise UserError(
-                f"ratio = {self.ratio}", f"no effect with update rule {self.update_rule!r}", "add --update-rule ratio"
-            )
+        for name, rule in (("ratio", "ratio"), ("theta_d", "paper"), ("theta_g", "paper")):
+            value = getattr(self, name)
+            if value != type(self).__dataclass_fields__[name].default and self.update_rule != rule:
+                raise UserError(
+                    f"{name} = {value}", f"no effect with update rule {self.update_rule!r}", f"add --update-rule {rule}"
+                )
 
     def lr_factor(self, step: int) -> float:
         """What the learning rates are multiplied with at a step: a pure function, so it needs no saving."""

@@ -50,11 +50,13 @@ def finished_by_two(ray_local, tiny_argv, tmp_path_factory):
 
 
 @pytest.mark.ray
-def test_two_workers_write_the_run_folder(finished_by_two, metrics, tiny):
+def test_two_workers_write_the_run_folder(finished_by_two, metrics):
     run = finished_by_two
     assert json.loads((run / "config.json").read_text())["placement"]["zero_stage"] == 2
     lines = metrics(run)
-    assert logged_steps(lines) == LOGGED_STEPS
+    steps = logged_steps(lines)
+    assert steps == sorted(set(steps))
+    assert set(LOGGED_STEPS) <= set(steps)
     assert [line["step"] for line in lines if "evaluation" in line] == [6, 12]
     assert {path.name for path in (run / "pictures").iterdir()} == {"step_0000006.png", "step_0000012.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run / "pictures").iterdir())
@@ -315,7 +317,7 @@ def test_compare_sets_presets_side_by_side(tiny_argv, tmp_path, capsys, snapshot
     for arm in results:
         assert arm["step"] == 12
         assert arm["metrics"]["torso_aligned_mm"] > 0
-    for words in ("2 seeds", "floor: mean pose", "torso aligned mm", *presets, "88.6"):
+    for words in ("2 seeds", "floor: mean pose", "torso aligned mm", *presets, "(0.613)"):
         assert words in said
     before = snapshot(tmp_path / "runs")
     call(compare.command, *argv, "--json", tmp_path / "again.json")
