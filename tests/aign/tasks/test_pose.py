@@ -81,7 +81,7 @@ def test_presets_are_the_papers_baselines(pose_run):
     assert stages("3d-interpreter")["self-supervised"] == {"reprojection"}
     assert stages("3d-interpreter-pairs")["self-supervised"] == {"reprojection", *SUPERVISION}
     assert stages("aign")["self-supervised"] == {"reprojection", "adversarial/joints", *SUPERVISION}
-    assert stages("aign-paper")["self-supervised"] == {"reprojection", "adversarial/factors"}
+    assert stages("aign-paper")["self-supervised"] == {"reprojection", "adversarial/factors", *SUPERVISION}
 
 
 @pytest.mark.parametrize("stream", ["synthetic", "pairs"])
