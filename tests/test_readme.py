@@ -52,7 +52,8 @@ def test_python_runs_as_it_stands(tmp_path, monkeypatch):
 
 
 def test_the_demo_is_a_valid_training_command():
-    printed = subprocess.run(["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    make = ["make", "--no-print-directory", "-n", "demo"]
+    printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     words = shlex.split(printed.strip().splitlines()[-1])
     assert words[0].endswith("aign")
     assert words[1] == "train"
