@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from aign.data.streams import Sample, rows
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
-from aign.tasks.base import Factors, Stage, Task, Terms
+from aign.tasks.base import Critic, Factors, Stage, Task, Terms
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
 from aign.training.precision import Precision, in_precision
@@ -106,9 +107,21 @@ def generator_terms(
         terms |= task.priors(unlabelled)
         for name in stage.critics:
             network = discriminators.module.get_submodule(name)  # type: ignore[union-attr]
-            logits = in_precision(config.precision, network, task.critics[name].sees(unlabelled))
-            terms[f"adversarial/{name}"] = generator_loss(logits, config.adversarial_loss)
+            terms[f"adversarial/{name}"] = generator_loss(
+                logits_of_inferred(network, task.critics[name], unlabelled, batch.remembered[name], config.precision),
+                config.adversarial_loss,
+            )
     return terms
+
+
+def logits_of_inferred(
+    network: nn.Module, critic: Critic, inferred: Factors, remembered: Factors, precision: Precision
+) -> Tensor:
+    """D(G(x)). Under batch norm a logit depends on its batch, so memories keep it company as in the other phase."""
+    seen = critic.sees(inferred)
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return in_precision(precision, network, seen)
+    return in_precision(precision, network, torch.cat([critic.sees(remembered), seen]))[-len(seen) :]
 
 
 def num_generator_updates(stage: Stage, adversarial: Terms, terms: Terms, config: TrainingConfig, step: int) -> int:

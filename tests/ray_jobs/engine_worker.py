@@ -42,7 +42,7 @@ RUN = RunConfig.of(
     discriminator_lr=2e-5,
     update_rule="paper",
     theta_d=0.663,  # with these two the rule skips, updates once and updates twice within the ten steps
-    theta_g=0.72,
+    theta_g=0.77,
     r1=0.0,  # stage 3 cannot differentiate twice
 )
 WIDTHS = (64, 64, 32, 32)

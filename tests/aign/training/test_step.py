@@ -7,9 +7,11 @@ import torch
 from torch.nn.functional import softplus
 from torch.optim import Adam
 
+from aign.memories import Memory
+from aign.tasks.base import Critic
 from aign.training.engine import TorchEngine
 from aign.training.loop import draw_batch
-from aign.training.step import adversarial_step, frozen, infer, total
+from aign.training.step import adversarial_step, frozen, infer, logits_of_inferred, total
 
 ANY = float("inf")
 
@@ -167,3 +169,16 @@ def test_one_pass_infers_what_separate_passes_do(present, toy_step):
 def test_total_weighs_the_terms_that_are_on():
     terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0), "off": torch.tensor(torch.nan)}
     assert total(terms, {"a": 10.0, "b": 0.5, "absent": 7.0}) == 21.5
+
+
+def test_a_discriminator_with_batch_norm_judges_the_same_in_both_phases():
+    """Alone, inferred samples would be normalised by themselves, and what sets them apart would be gone."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8, bias=False), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+    network = torch.nn.Sequential(network, torch.nn.Flatten(0))
+    remembered, inferred = {"x": torch.randn(6, 3)}, {"x": torch.randn(4, 3) + 2}
+    memory = Memory({"x": torch.randn(20, 3)}, bias="all")
+    critic = Critic(network=network, sees=lambda factors: factors["x"], memory=memory)
+    together = network(torch.cat([remembered["x"], inferred["x"]]))[6:]
+    torch.testing.assert_close(logits_of_inferred(network, critic, inferred, remembered, "fp32"), together)
+    assert not torch.allclose(network(inferred["x"]), together, atol=0.1)
