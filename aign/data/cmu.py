@@ -13,8 +13,9 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from aign.data.motion import MotionClips, Role, Skeleton, join_clips
+from aign.data.motion import MotionClips, Role, join_clips
 from aign.errors import UserError
+from aign.renderers.skeleton import Skeleton
 
 PAIRED_ACTION = "walking_extra"
 FIELDS = ("joints", "sequence_start", "sequence_names", "parents")

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aign.data.motion import MotionClips, Role, Skeleton, join_clips
+from aign.data.motion import MotionClips, Role, join_clips
 from aign.errors import UserError
+from aign.renderers.skeleton import Skeleton
 
 RECORDED_JOINTS = 32
 REMOVED_JOINTS = (4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31)

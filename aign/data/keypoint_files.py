@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aign.data.motion import Skeleton
 from aign.errors import UserError
-from aign.generators.pose import centre_and_spread
+from aign.renderers.camera import centre_and_spread
+from aign.renderers.skeleton import Skeleton
 
 TYPICAL_SPREAD = 0.17
 """Spread of a person's keypoints in training crops, in image sizes."""

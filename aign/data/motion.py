@@ -11,42 +11,10 @@ import torch
 from torch import Tensor
 
 from aign.errors import UserError
+from aign.renderers.skeleton import Skeleton
 
 Role = Literal["pairs", "memories", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Skeleton:
-    """A tree of joints. The torso (two hips, neck) defines which way a body faces."""
-
-    joint_names: tuple[str, ...]
-    parents: tuple[int, ...]
-    """Parent of each joint, -1 at the root; a parent stands before its children."""
-    left_hip: int
-    right_hip: int
-    neck: int
-
-    def __post_init__(self) -> None:
-        if len(self.parents) != len(self.joint_names):
-            raise UserError(
-                f"{len(self.parents)} parents", f"{len(self.joint_names)} joints are named", "give one parent a joint"
-            )
-        if self.parents.count(-1) != 1 or any(p >= j for j, p in enumerate(self.parents)):
-            raise UserError(self.parents, "not a tree in order", "use one -1 at the root, and parents before children")
-
-    @property
-    def num_joints(self) -> int:
-        return len(self.parents)
-
-    @property
-    def root(self) -> int:
-        return self.parents.index(-1)
-
-    @property
-    def bones(self) -> list[tuple[int, int]]:
-        """(parent, child) of every bone."""
-        return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aign.data.motion import Skeleton
+from aign.renderers.skeleton import Skeleton
 from aign.renderers.torso import root_relative, rotate, torso_rotation
 
 Joints = Float[Tensor, "batch joints 3"]

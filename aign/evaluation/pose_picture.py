@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from aign.data.motion import Skeleton
+from aign.renderers.skeleton import Skeleton
 from aign.renderers.torso import root_relative
 
 SIDE_COLOURS = {"left": "#0072b2", "right": "#d55e00", "torso": "#39424e"}

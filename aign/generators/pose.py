@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aign.renderers.camera import rotation_from_6d, rotation_from_euler
+from aign.renderers.camera import centre_and_spread, rotation_from_6d, rotation_from_euler
 from aign.renderers.heatmaps import gaussian_heatmaps
 
 Rotation = Literal["euler", "6d"]
@@ -106,15 +106,6 @@ class HeatmapLifter(nn.Module):
         heatmaps = gaussian_heatmaps(keypoints, self.image_size, self.HEATMAP_SIZE, self.VARIANCE)
         features = self.linear(self.convolutions(heatmaps).flatten(1))
         return self.head(features, *centre_and_spread(keypoints))
-
-
-def centre_and_spread(
-    keypoints_px: Float[Tensor, "batch joints 2"],
-) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, " batch"]]:
-    """Mean of the keypoints and their root-mean-square distance from it, in pixels (at least one)."""
-    centre = keypoints_px.mean(1)
-    spread = (keypoints_px - centre[:, None]).square().sum(-1).mean(-1).sqrt()
-    return centre, spread.clamp(min=1.0)
 
 
 class _ResidualBlock(nn.Module):

@@ -37,6 +37,15 @@ def project(
     return keypoints, in_front[..., 0]
 
 
+def centre_and_spread(
+    keypoints_px: Float[Tensor, "batch joints 2"],
+) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, " batch"]]:
+    """Mean of the keypoints and their root-mean-square distance from it, in pixels (at least one)."""
+    centre = keypoints_px.mean(1)
+    spread = (keypoints_px - centre[:, None]).square().sum(-1).mean(-1).sqrt()
+    return centre, spread.clamp(min=1.0)
+
+
 def _about(axis: str, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
     sin, cos, one, zero = angle.sin(), angle.cos(), torch.ones_like(angle), torch.zeros_like(angle)
     rows = {

@@ -1,10 +1,46 @@
-"""From joint rotations to joint positions: forward kinematics, parameter-free and differentiable."""
+"""A tree of joints, and forward kinematics on it: parameter-free and differentiable."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from aign.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """A tree of joints. The torso (two hips, neck) defines which way a body faces."""
+
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    """Parent of each joint, -1 at the root; a parent stands before its children."""
+    left_hip: int
+    right_hip: int
+    neck: int
+
+    def __post_init__(self) -> None:
+        if len(self.parents) != len(self.joint_names):
+            raise UserError(
+                f"{len(self.parents)} parents", f"{len(self.joint_names)} joints are named", "give one parent a joint"
+            )
+        if self.parents.count(-1) != 1 or any(p >= j for j, p in enumerate(self.parents)):
+            raise UserError(self.parents, "not a tree in order", "use one -1 at the root, and parents before children")
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.parents)
+
+    @property
+    def root(self) -> int:
+        return self.parents.index(-1)
+
+    @property
+    def bones(self) -> list[tuple[int, int]]:
+        """(parent, child) of every bone."""
+        return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
 
 
 def axis_rotations(

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from aign.data.motion import Skeleton
+from aign.renderers.skeleton import Skeleton
 
 
 def root_relative(joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "batch joints 3"]:

@@ -20,7 +20,7 @@ from aign.data.cameras import NUM_RANDOM, random_cameras
 from aign.data.cmu import load_cmu
 from aign.data.h36m import load_h36m
 from aign.data.keypoint_files import crop_to_person, read_keypoints, write_poses
-from aign.data.motion import MotionClips, Skeleton
+from aign.data.motion import MotionClips
 from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, RealPairs, SyntheticPairs, test_views
 from aign.data.streams import Sample, Slice, draw, rows
@@ -31,6 +31,7 @@ from aign.evaluation.pose_picture import draw_poses
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
 from aign.losses.robust import rho
 from aign.memories import Memory, balanced
+from aign.renderers.skeleton import Skeleton
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import root_relative, rotate
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms

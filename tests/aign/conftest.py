@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from aign.data.motion import Skeleton, join_clips
+from aign.data.motion import join_clips
 from aign.data.streams import Slice
 from aign.memories import Memory
+from aign.renderers.skeleton import Skeleton
 from aign.tasks.base import Critic, Evaluation, Stage, Task
 from aign.training.config import TrainingConfig
 from aign.training.loop import draw_batch

@@ -8,7 +8,7 @@ import torch
 
 from aign.data.keypoint_files import TYPICAL_SPREAD, crop_to_person, read_keypoints, write_poses
 from aign.errors import UserError
-from aign.generators.pose import centre_and_spread
+from aign.renderers.camera import centre_and_spread
 
 
 @pytest.fixture

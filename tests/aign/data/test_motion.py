@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aign.data.motion import Skeleton
 from aign.errors import UserError
+from aign.renderers.skeleton import Skeleton
 
 
 def test_root_and_bones(skeleton):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from aign.data.motion import Skeleton
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.renderers.camera import project
+from aign.renderers.skeleton import Skeleton
 from aign.renderers.torso import rotate
 
 TOLERANCE_MM = 0.05

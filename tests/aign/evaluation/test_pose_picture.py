@@ -9,8 +9,8 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
-from aign.data.motion import Skeleton
 from aign.evaluation.pose_picture import SIDE_COLOURS, TRUTH_COLOUR, draw_poses
+from aign.renderers.skeleton import Skeleton
 
 IMAGE_SIZE = 64
 COLUMNS = ["observed", "rendered", "inferred", "inferred", "remembered"]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from aign.generators.pose import BODY_SPREAD_MM, HeatmapLifter, ResidualLifter, centre_and_spread
-from aign.renderers.camera import project
+from aign.generators.pose import BODY_SPREAD_MM, HeatmapLifter, ResidualLifter
+from aign.renderers.camera import centre_and_spread, project
 
 IMAGE_SIZE = 64
 
