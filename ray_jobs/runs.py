@@ -47,6 +47,7 @@ def open_run(uri: str) -> Trained:
     """The generator of a run's newest checkpoint. Raises UserError for what is not a run, or of an unknown task."""
     run = Store(uri)
     stored = read_config(run)
+    RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
     checkpoint = newest_checkpoint(run)
     weights = checkpoint.engines["generator"].tensors
     tensors = {f"generator/{k.split('/', 1)[1]}": v for k, v in weights.items() if k.startswith(("param/", "buffer/"))}
