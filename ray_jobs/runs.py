@@ -49,8 +49,7 @@ def open_run(uri: str) -> Trained:
     stored = read_config(run)
     RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
     checkpoint = newest_checkpoint(run)
-    weights = checkpoint.engines["generator"].tensors
-    tensors = {f"generator/{k.split('/', 1)[1]}": v for k, v in weights.items() if k.startswith(("param/", "buffer/"))}
+    tensors = {f"generator/{name}": weight for name, weight in checkpoint.engines["generator"].weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
     return restore(stored, stored["facts"], tensors, checkpoint.progress)
 

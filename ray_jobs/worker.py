@@ -100,10 +100,9 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
         evaluation = recorder.last_evaluation[1]
     else:  # an earlier attempt ended after its last checkpoint
         evaluation, _ = evaluate(task, engines.generator.module)
-    weights = engines.generator.state().tensors
+    weights = engines.generator.state().weights
     if recorder.writer is None:
         return
-    generator = {k.split("/", 1)[1]: v for k, v in weights.items() if k.startswith(("param/", "buffer/"))}
     folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
     write_export(
         folder,
@@ -111,7 +110,7 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
         task.facts(),
         evaluation,
         progress=progress,
-        generator=generator,
+        generator=weights,
         renderer=renderer_buffers(task),
     )
     recorder.writer.spool.put_folder(folder, "export", last="config.json")

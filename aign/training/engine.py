@@ -18,6 +18,11 @@ class EngineState:
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, as ``Module.load_state_dict`` takes them."""
+        return {p.split("/", 1)[1]: t for p, t in self.tensors.items() if p.startswith(("param/", "buffer/"))}
+
 
 @runtime_checkable
 class Engine(Protocol):
@@ -74,7 +79,7 @@ class TorchEngine:
 
     @torch.no_grad()
     def load(self, state: EngineState) -> None:
-        load_module(self.module, state.tensors)
+        self.module.load_state_dict(state.weights)
         keys = {path.split("/")[0] for path in state.tensors} - {"param", "buffer"}
         updates = state.meta["updates"]
         for name, parameter in self.module.named_parameters():
@@ -86,10 +91,3 @@ class TorchEngine:
                     if (tensor := state.tensors.get(f"{key}/{name}")) is not None
                 },
             }
-
-
-@torch.no_grad()
-def load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Weights and buffers from ``param/NAME`` and ``buffer/NAME``; names and shapes must match exactly."""
-    weights = {path.split("/", 1)[1]: t for path, t in tensors.items() if path.startswith(("param/", "buffer/"))}
-    module.load_state_dict(weights, strict=True)
