@@ -29,15 +29,32 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A worker's share of every batch."""
+class Share:
+    """A worker's share of every batch, in whole portions: the same fraction of every stream, whatever its size.
+
+    Workers need not divide the portions evenly; one that has more of them counts for more (``weight``).
+    """
 
     rank: int = 0
     world_size: int = 1
+    portions: int = 1
+
+    @property
+    def first(self) -> int:
+        return self.portions * self.rank // self.world_size
+
+    @property
+    def last(self) -> int:
+        return self.portions * (self.rank + 1) // self.world_size
+
+    @property
+    def weight(self) -> float:
+        """Its size beside the mean one: the mean over workers of weight x worker's mean is the batch's mean."""
+        return (self.last - self.first) * self.world_size / self.portions
 
     def __call__(self, rows: Tensor) -> Tensor:
-        share = len(rows) // self.world_size
-        return rows[self.rank * share : (self.rank + 1) * share]
+        portion = len(rows) // self.portions
+        return rows[self.first * portion : self.last * portion]
 
 
 def random_source(seed: int, name: str, step: int) -> np.random.Generator:
@@ -45,7 +62,7 @@ def random_source(seed: int, name: str, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, zlib.crc32(name.encode()), step))
 
 
-def draw(name: str, stream: Stream, size: int, *, seed: int, step: int, share: Slice) -> Sample:
+def draw(name: str, stream: Stream, size: int, *, seed: int, step: int, share: Share) -> Sample:
     """One worker's slice of the batch of ``size`` samples of a step."""
     plan = stream.plan(size, random_source(seed, name, step))
     return stream.load({key: share(rows) for key, rows in plan.items()})

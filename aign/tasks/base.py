@@ -1,5 +1,6 @@
 """What a task declares. The trainer knows nothing else about it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Stage:
         """The discriminators that are on."""
         prefix = "adversarial/"
         return tuple(term.removeprefix(prefix) for term in self.weights if term.startswith(prefix))
+
+
+def num_parts(stages: Sequence[Stage]) -> int:
+    """Into how many equal parts a batch must divide, so that each stream of each stage gets as many samples."""
+    return math.lcm(*(max(1, len(streams)) for stage in stages for streams in (stage.labelled, stage.unlabelled)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from aign.data.keypoint_files import crop_to_person, read_keypoints, write_poses
 from aign.data.motion import MotionClips
 from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, RealPairs, SyntheticPairs, test_views
-from aign.data.streams import Sample, Slice, draw, rows
+from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
 from aign.errors import UserError
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
@@ -216,7 +216,7 @@ class PoseTask(Task):
 
     def _critic(self, name: DiscriminatorName, memory: Memory, seed: int) -> Critic:
         sees = {"joints": self._sees_joints, "canonical": self._sees_canonical, "factors": self._sees_factors}[name]
-        typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0, share=Slice())["factors"])
+        typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0, share=Share())["factors"])
         torch.manual_seed(seed + 1)
         network = MLPDiscriminator(typical, DISCRIMINATOR_WIDTHS, batch_norm=self.config.discriminator_batch_norm).to(
             typical.device
@@ -376,7 +376,7 @@ class PoseTask(Task):
         """Some remembered poses, (count, joints, 3) in mm under random cameras; a restored task has none."""
         if self.memory is None:
             return None
-        return self.joints(draw("picture", self.memory, count, seed=0, step=0, share=Slice())["factors"])
+        return self.joints(draw("picture", self.memory, count, seed=0, step=0, share=Share())["factors"])
 
     # --- a user's own keypoints -------------------------------------------------------------------------------------
 

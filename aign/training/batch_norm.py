@@ -18,10 +18,11 @@ class GlobalBatchNorm(_BatchNorm):
         if not self.training or world_size() == 1:
             return super().forward(input)
         dims = [d for d in range(input.dim()) if d != 1]
-        count = input.numel() // input.shape[1] * world_size()
-        # two rounds, mean first: E[x^2] - E[x]^2 in one round loses the digits that make workers equal
-        mean = sum_over_workers(input.sum(dims)) / count
         shape = [1, -1] + [1] * (input.dim() - 2)
+        # two rounds, mean first: E[x^2] - E[x]^2 in one round loses the digits that make workers equal
+        count = input.new_full((1,), input.numel() // input.shape[1])  # workers may have different ones
+        total, count = sum_over_workers(torch.cat([input.sum(dims), count])).split([input.shape[1], 1])
+        mean = total / count
         centred = input - mean.view(shape)
         variance = sum_over_workers(centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
@@ -29,6 +30,8 @@ class GlobalBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if not self.track_running_stats:
+            return
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -10,9 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aign.data.streams import Slice, concatenate, draw, rows
+from aign.data.streams import Share, concatenate, draw, rows
 from aign.errors import UserError
-from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
+from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms, num_parts
 from aign.training.config import TrainingConfig
 from aign.training.step import Batch, Engines, adversarial_step
 from aign.training.workers import mean_over_workers, rank, world_size
@@ -43,6 +44,16 @@ class Progress:
         )
 
 
+class Notice(IntEnum):
+    """What a worker has been told from outside. It is heeded when metrics are next logged, by all workers together."""
+
+    NONE = 0
+    SAVE = 1
+    """This worker may be gone soon: save once, go on."""
+    STOP = 2
+    """Save and end."""
+
+
 @runtime_checkable
 class Recorder(Protocol):
     """What a run tells about itself, called on every worker at the same steps."""
@@ -58,17 +69,25 @@ class Recorder(Protocol):
 
 
 def train(
-    task: Task, engines: Engines, config: TrainingConfig, recorder: Recorder, start: Progress | None = None
+    task: Task,
+    engines: Engines,
+    config: TrainingConfig,
+    recorder: Recorder,
+    start: Progress | None = None,
+    look: Callable[[], Notice] = lambda: Notice.NONE,
 ) -> Progress:
-    """Run a task's stages from ``start`` (default: the beginning) to the end, which is returned.
+    """Run a task's stages from ``start`` (default: the beginning) to the end, and return how far it came.
 
+    ``look`` asks whether there is a notice for this worker: whenever metrics are logged, on every worker. Where the
+    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells).
     Raises UserError when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
     stages = task.stages
     lengths = stage_lengths(stages, config.steps)
-    interval = _Interval(config.batch_size, progress.step)
+    interval = _Interval(config.batch_size, own_share(task.stages, config).weight, progress.step)
     finished = False
+    heeded = Notice.NONE
 
     def due(every: int) -> bool:
         return progress.step % every == 0 or finished
@@ -89,16 +108,26 @@ def train(
         stage_done = progress.stage_clock >= lengths[progress.stage]
         finished = stage_done and not any(lengths[progress.stage + 1 :])
         # a checkpoint or a new stage ends the interval too, so that a resumed run logs the same means
+        notice = heeded
         if due(config.log_every) or due(config.checkpoint_every) or stage_done:
-            recorder.log(progress, stage, interval.close())
+            values, notice = interval.close(look())
+            recorder.log(progress, stage, values)
         if due(config.evaluate_every):
             evaluation, inferred = evaluate(task, engines.generator.module)
             recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
-        if due(config.checkpoint_every):
+        if due(config.checkpoint_every) or notice > heeded:
             recorder.checkpoint(progress, engines)
+        heeded = max(heeded, notice)
+        if heeded == Notice.STOP:
+            break
     return progress
+
+
+def is_finished(task: Task, progress: Progress) -> bool:
+    """Whether a run of the task has come to the end of its last stage."""
+    return progress.stage >= len(task.stages)
 
 
 def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
@@ -112,7 +141,7 @@ def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
 
 def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> Batch:
     """This worker's slice of the batch of a step: a pure function of seed, step and worker."""
-    share = Slice(rank(), world_size())
+    share = own_share(task.stages, config)
 
     def mix(names: tuple[str, ...]):
         size = config.batch_size // max(1, len(names))
@@ -127,7 +156,13 @@ def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> B
         labelled=mix(stage.labelled),
         unlabelled=mix(stage.unlabelled),
         remembered={name: remember(name) for name in stage.critics},
+        weight=share.weight,
     )
+
+
+def own_share(stages: Sequence[Stage], config: TrainingConfig) -> Share:
+    """What this worker takes of every batch, in portions that every stream's part can be divided into."""
+    return Share(rank(), world_size(), config.batch_size // num_parts(stages))
 
 
 @torch.no_grad()
@@ -152,8 +187,8 @@ def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
 class _Interval:
     """Loss terms since the last line of metrics, kept on the device: the host never waits for one step."""
 
-    def __init__(self, batch_size: int, step: int) -> None:
-        self.batch_size, self.first_step = batch_size, step
+    def __init__(self, batch_size: int, weight: float, step: int) -> None:
+        self.batch_size, self.weight, self.first_step = batch_size, weight, step
         self._reset()
 
     def _reset(self) -> None:
@@ -169,9 +204,15 @@ class _Interval:
         self.names = list(terms)
         self.terms.append(torch.stack(list(terms.values())))
 
-    def close(self) -> dict[str, float]:
-        """Means over the interval and the workers; raises UserError at the first term that is not finite."""
-        history = mean_over_workers(torch.stack(self.terms)).cpu()
+    def close(self, notice: Notice) -> tuple[dict[str, float], Notice]:
+        """Means over the interval and the workers, and the most urgent notice that any worker has.
+
+        Raises UserError at the first term that is not finite.
+        """
+        mine = torch.stack(self.terms) * self.weight
+        noticed = torch.tensor([float(notice >= level) for level in (Notice.SAVE, Notice.STOP)], device=mine.device)
+        together = mean_over_workers(torch.cat([mine.flatten(), noticed])).cpu()  # workers meet only once
+        history, noticed = together[:-2].view_as(mine), together[-2:]
         bad = (~torch.isfinite(history)).nonzero()
         if len(bad):
             row, column = bad[0].tolist()
@@ -186,7 +227,7 @@ class _Interval:
         values["data_wait_share"] = self.data_seconds / seconds
         self.first_step += len(history)
         self._reset()
-        return values
+        return values, Notice(int((noticed > 0).sum()))
 
 
 class _Stopwatch:

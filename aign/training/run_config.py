@@ -7,7 +7,7 @@ from typing import Any
 
 from aign.errors import UserError
 from aign.tasks import TASKS
-from aign.tasks.base import Preset, Task
+from aign.tasks.base import Preset, Task, num_parts
 from aign.training.config import TrainingConfig
 
 
@@ -64,18 +64,21 @@ class RunConfig:
         return find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
 
     def check_batch(self, num_workers: int) -> None:
-        """Raises UserError unless every stream's part of the batch divides evenly among the workers."""
-        for stage in find_task(self.task).plan(self.options):
-            for streams in (stage.labelled, stage.unlabelled):
-                parts = max(1, len(streams)) * max(1, num_workers)
-                size = self.training.batch_size
-                if size % parts:
-                    raise UserError(
-                        f"batch_size = {size}",
-                        f"stage {stage.name!r} shares it among {max(1, len(streams))} streams x {num_workers} workers,"
-                        f" which {parts} does not divide",
-                        f"use {max(1, size // parts) * parts}",
-                    )
+        """Raises UserError unless each stream has an equal part of the batch, and each worker a portion of it."""
+        parts = num_parts(find_task(self.task).plan(self.options))
+        size = self.training.batch_size
+        if size % parts:
+            raise UserError(
+                f"batch_size = {size}",
+                f"a stage of this preset shares it among streams, in {parts} equal parts",
+                f"use {max(1, size // parts) * parts}",
+            )
+        if size // parts < num_workers:
+            raise UserError(
+                f"batch_size = {size}",
+                f"has {size // parts} portions, fewer than {num_workers} workers",
+                f"use {num_workers * parts} or more",
+            )
 
 
 def find_task(name: str) -> type[Task]:

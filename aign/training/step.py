@@ -25,6 +25,8 @@ class Batch:
     unlabelled: Sample | None
     remembered: dict[str, Factors]
     """Memories by discriminator."""
+    weight: float = 1.0
+    """Of this worker's means in the mean over workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +46,17 @@ def adversarial_step(
     adversarial = {}
     if discriminators is not None and stage.critics:
         adversarial = discriminator_terms(task, stage, discriminators.module, batch, unlabelled, config)
-        discriminators.backward(total(adversarial, {name: 1.0 for name in adversarial}))
+        discriminators.backward(batch.weight * total(adversarial, {name: 1.0 for name in adversarial}))
         discriminators.step()
 
     with frozen(discriminators):
         terms = generator_terms(task, stage, discriminators, batch, labelled, unlabelled, config)
-        updates = num_generator_updates(stage, adversarial, terms, config, step)
+        updates = num_generator_updates(stage, adversarial, terms, batch.weight, config, step)
         for update in range(updates):
             if update > 0:
                 again = infer(generator.module, batch, config.precision)
                 terms = generator_terms(task, stage, discriminators, batch, *again, config)
-            generator.backward(total(terms, stage.weights))
+            generator.backward(batch.weight * total(terms, stage.weights))
             generator.step()
     return {name: term.detach() for name, term in (adversarial | terms).items()}, updates
 
@@ -124,7 +126,9 @@ def logits_of_inferred(
     return in_precision(precision, network, torch.cat([critic.sees(remembered), seen]))[-len(seen) :]
 
 
-def num_generator_updates(stage: Stage, adversarial: Terms, terms: Terms, config: TrainingConfig, step: int) -> int:
+def num_generator_updates(
+    stage: Stage, adversarial: Terms, terms: Terms, weight: float, config: TrainingConfig, step: int
+) -> int:
     """The update rule, decided from means over workers so that all of them take the same branch.
 
     Only the paper's rule looks at losses, and only then does the host wait for the device.
@@ -139,7 +143,7 @@ def num_generator_updates(stage: Stage, adversarial: Terms, terms: Terms, config
             torch.stack([terms[f"adversarial/{name}"] for name in stage.critics]).mean(),
         ]
     )
-    return config.generator_updates(step, *mean_over_workers(losses).tolist())
+    return config.generator_updates(step, *mean_over_workers(losses * weight).tolist())
 
 
 def total(terms: Terms, weights: Mapping[str, float]) -> Tensor:

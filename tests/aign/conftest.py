@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aign.data.motion import join_clips
-from aign.data.streams import Slice
+from aign.data.streams import Share
 from aign.memories import Memory
 from aign.renderers.skeleton import Skeleton
 from aign.tasks.base import Critic, Evaluation, Stage, Task
@@ -216,7 +216,7 @@ def toy_step(toy):
 # --- workers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[1, 2, 4])
+@pytest.fixture(params=[1, 2, 3, 4])
 def shares(request):
-    """The slices of 1, 2 and 4 workers."""
-    return [Slice(rank, request.param) for rank in range(request.param)]
+    """The parts of 1 to 4 workers; three do not divide a batch evenly."""
+    return [Share(rank, request.param, portions=8) for rank in range(request.param)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aign.data.streams import Slice, draw
+from aign.data.streams import Share, draw
 from aign.errors import UserError
 from aign.memories import MIN_SAMPLES, Memory, balanced
 
@@ -14,7 +14,7 @@ def numbered(count, **options):
 
 
 def remembered(memory, size=20_000, share=None):
-    return draw("memory", memory, size, seed=0, step=0, share=share or Slice())["factors"]
+    return draw("memory", memory, size, seed=0, step=0, share=share or Share())["factors"]
 
 
 @pytest.mark.parametrize("weights", [None, torch.arange(20.0), torch.tensor([1000.0, 0] * 10)])

@@ -2,9 +2,9 @@
 
 import torch
 
-from aign.data.streams import Slice, concatenate, draw, random_source, rows
+from aign.data.streams import Share, concatenate, draw, random_source, rows
 
-ALONE = Slice()
+ALONE = Share()
 
 
 class Numbers:
@@ -42,7 +42,7 @@ def test_workers_slices_together_are_the_batch_of_one_worker(shares):
 
 def test_a_worker_loads_only_its_slice():
     stream = Numbers()
-    draw("a", stream, 8, seed=0, step=0, share=Slice(1, 4))
+    draw("a", stream, 8, seed=0, step=0, share=Share(1, 4, portions=8))
     assert stream.loaded == 2
 
 

@@ -171,6 +171,7 @@ def test_the_test_set_is_inferred_in_evaluation_mode_and_the_mode_is_put_back(to
 def test_workers_draw_parts_of_one_batch(toy, shares, monkeypatch):
     task, config, _ = toy(batch_size=8)
     stage = replace(task.stages[1], labelled=("pairs", "unlabelled"))
+    task.config = (stage,)
     monkeypatch.setattr(task.streams["unlabelled"], "labelled", True)
 
     def drawn(share):

@@ -49,9 +49,14 @@ def test_a_config_of_another_version_is_refused():
         RunConfig.from_json(stored)
 
 
-def test_a_batch_that_streams_and_workers_do_not_divide_is_refused_with_one_they_do():
-    config = RunConfig.of("pose", batch_size=12)  # two streams of pairs
-    config.check_batch(1)
-    config.check_batch(3)
-    with pytest.raises(UserError, match=r"batch_size = 12.*2 streams .* 4 workers.*use 8$"):
-        config.check_batch(4)
+def test_a_batch_that_streams_cannot_share_is_refused_with_one_they_can():
+    RunConfig.of("pose", batch_size=12).check_batch(3)  # two streams of pairs
+    with pytest.raises(UserError, match=r"batch_size = 13.* 2 equal parts.*use 12$"):
+        RunConfig.of("pose", batch_size=13).check_batch(1)
+
+
+def test_a_batch_may_divide_unevenly_among_workers_but_not_leave_one_without():
+    config = RunConfig.of("pose", batch_size=10)
+    config.check_batch(4)
+    with pytest.raises(UserError, match=r"5 portions, fewer than 6 workers.*use 12 or more"):
+        config.check_batch(6)
