@@ -24,8 +24,10 @@ def train(task: str, preset: str | None = None, *, quiet: bool = False, **option
     run = RunConfig.of(task, preset, **options)
     run.check_batch(num_workers=1)
     made = run.make_task()
+    engines = make_engines(made, run.training)
     recorder = _Printer(quiet)
-    progress = run_loop(made, make_engines(made, run.training), run.training, recorder)
+    progress = run_loop(made, engines, run.training, recorder)
+    made.generator.load_state_dict(engines.generator.state().averaged_weights)
     return Trained(run=run, task=made, progress=progress, evaluation=recorder.evaluations[-1])
 
 

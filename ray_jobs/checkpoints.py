@@ -1,6 +1,6 @@
 """One checkpoint is one folder: whole tensors in safetensors, and state.json, written last, with a hash of each file.
 
-A folder without a valid state.json does not exist for the reader. Nothing is unpickled.
+state.json holds a hash of itself too. A folder without a valid one does not exist for the reader. Nothing is unpickled.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from aign.training.engine import EngineState
 from aign.training.loop import Progress
 from ray_jobs.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "state.json"
 FOLDER_NAME = re.compile(r"step_(\d{7,})")
 
@@ -58,13 +58,14 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, about: dict[str, Any]
         "files": {name: sha256(folder / name) for name in files},
         **about,
     }
-    (folder / STATE_FILE).write_text(json.dumps(state, indent=1))
+    state = json.loads(json.dumps(state))  # hashed as it will be read
+    (folder / STATE_FILE).write_text(json.dumps(state | {"sha256": _own_hash(state)}, indent=1))
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a local folder. Raises UserError if a file is missing, truncated or not what state.json says."""
     try:
-        state = json.loads((folder / STATE_FILE).read_text())
+        state = parse_state((folder / STATE_FILE).read_bytes())
         for name, expected in state["files"].items():
             if sha256(folder / name) != expected:
                 raise UserError(
@@ -78,8 +79,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             },
             renderer=load_file(folder / "renderer.safetensors"),
         )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(folder, f"not a whole checkpoint ({error})", "use another step") from None
+
+
+def parse_state(text: bytes) -> dict[str, Any]:
+    """state.json as it was written. Raises ValueError if it is not."""
+    state = json.loads(text)
+    if not isinstance(state, dict) or state.pop("sha256", None) != _own_hash(state):
+        raise ValueError(f"{STATE_FILE} does not have the hash that it says")
+    return state
+
+
+def _own_hash(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoint_steps(run: Store) -> list[int]:
@@ -113,6 +126,6 @@ def sha256(path: Path) -> str:
 def read_objective(run: Store, step: int) -> float | None:
     """What a committed checkpoint's evaluation measured; None without one, or if its state.json is damaged."""
     try:
-        return json.loads(run.read(f"checkpoints/{folder_name(step)}/{STATE_FILE}"))["objective"]
+        return parse_state(run.read(f"checkpoints/{folder_name(step)}/{STATE_FILE}"))["objective"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -7,6 +7,8 @@ can be loaded at another stage on another number of workers.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aign.training.engine import EngineState
+from aign.training.engine import EngineState, load_meta, meta_of, update_count
+from aign.training.updates import Average, LossScale, Updates, exchanged, finish_gradients
 from aign.training.workers import rank, world_size
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -33,7 +36,8 @@ def import_deepspeed() -> Any:
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
     deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
     return deepspeed
 
@@ -41,48 +45,104 @@ def import_deepspeed() -> Any:
 class DeepSpeedEngine:
     """The Engine protocol over ``deepspeed.initialize``. ``optimizer`` must be a torch Adam over the module."""
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, *, zero_stage: int, micro_batch_size: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        updates: Updates | None = None,
+        *,
+        zero_stage: int,
+        micro_batch_size: int,
+        offload: bool = False,
+    ) -> None:
         deepspeed = import_deepspeed()
-        self.zero_stage, self.optimizer = zero_stage, optimizer
+        self.zero_stage, self.optimizer, self.updates = zero_stage, optimizer, updates or Updates()
         self._initial_lrs = [group["lr"] for group in optimizer.param_groups]
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         self._groups = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
-        config = {
-            "train_micro_batch_size_per_gpu": micro_batch_size,
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": 0.0,  # its default is 1.0
-            "managed_gradient_accumulation": False,  # step() is the boundary
-            "zero_optimization": {"stage": zero_stage},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": 10**9,
-        }
-        self._engine = deepspeed.initialize(model=module, optimizer=optimizer, config=config, dist_init_required=False)[
-            0
-        ]
+        self._engine = deepspeed.initialize(
+            model=module,
+            optimizer=optimizer,
+            config=engine_config(zero_stage, micro_batch_size, self.updates, offload=offload),
+            dist_init_required=False,
+        )[0]
         self.module: nn.Module = self._engine.module
         self._parameters = dict(self.module.named_parameters())
+        self._loss_scale = LossScale() if self.updates.scale_loss else None
+        self._average = Average(self.updates.ema, self._own_weights()) if self.updates.ema else None
+        if zero_stage == 0:  # the optimizer steps on the parameters themselves, with gradients of all workers
+            optimizer.register_step_pre_hook(lambda *_: finish_gradients(optimizer, self.updates, self._loss_scale))
 
     def backward(self, loss: Tensor) -> None:
+        if self.zero_stage:  # as DeepSpeed's own forward does: else stage 3 replaces gradients instead of adding them
+            self._engine.optimizer.clear_backward_seen_flag()
+        if self._loss_scale and self.zero_stage:
+            self._engine.optimizer.override_loss_scale(self._loss_scale.scale)
+        elif self._loss_scale:
+            loss = loss * self._loss_scale.scale
         self._engine.backward(loss)
 
     def step(self) -> None:
         self._engine.step()
+        if self._loss_scale and self.zero_stage:
+            self._loss_scale.update(finite=not self._engine.optimizer.overflow)
+        if self._average:
+            self._average.update(self._own_weights())
 
     def set_lr_factor(self, factor: float) -> None:
         for group, lr in zip(self.optimizer.param_groups, self._initial_lrs, strict=True):
             group["lr"] = lr * factor
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        if self._average is None:
+            yield
+        elif self.zero_stage < 3:
+            with exchanged(self._parameters.values(), self._average.values):
+                yield
+        else:
+            own = {
+                name: self._whole(name, shard)
+                for name, shard in zip(self._parameters, self._own_weights(), strict=True)
+            }
+            self._load_model_copy(self._whole_averages())
+            try:
+                yield
+            finally:
+                self._load_model_copy(own)
+
+    def _own_weights(self) -> list[Tensor]:
+        """What forward uses, as far as this worker has it: whole parameters, or shards at stage 3."""
+        return [p.ds_tensor if self.zero_stage == 3 else p.data for p in self._parameters.values()]
+
+    def _whole_averages(self) -> dict[str, Tensor]:
+        if self._average is None:
+            return {}
+        return {
+            name: self._whole(name, value) for name, value in zip(self._parameters, self._average.values, strict=True)
+        }
+
+    def _whole(self, name: str, own: Tensor) -> Tensor:
+        """A whole parameter from every worker's shard of it."""
+        if self.zero_stage < 3:
+            return own
+        parameter = self._parameters[name]
+        gathered = own.new_empty(own.numel() * world_size())
+        dist.all_gather_into_tensor(gathered, own.contiguous())
+        return gathered[: parameter.ds_numel].view(parameter.ds_shape)
 
     # --- state as whole tensors -------------------------------------------------------------------------------------
 
     def state(self) -> EngineState:
         tensors, updates = self._whole_stage_0() if self.zero_stage == 0 else self._whole_sharded()
         tensors |= {f"buffer/{name}": buffer for name, buffer in self.module.named_buffers()}
+        tensors |= {f"ema/{name}": value for name, value in self._whole_averages().items()}
         return EngineState(
             {
                 k: v.detach().float().to("cpu", copy=True) if v.is_floating_point() else v.cpu().clone()
                 for k, v in tensors.items()
             },
-            {"updates": updates},
+            {"updates": updates, **meta_of(self._average, self._loss_scale)},
         )
 
     def _whole_stage_0(self) -> tuple[dict[str, Tensor], dict[str, int]]:
@@ -123,6 +183,11 @@ class DeepSpeedEngine:
         self._load_model_copy(tensors)
         for name, buffer in self.module.named_buffers():
             buffer.copy_(tensors[f"buffer/{name}"])
+        load_meta(state.meta, self._average, self._loss_scale)
+        if self._average:
+            averages = state.averaged_weights
+            for name, value in zip(self._parameters, self._average.values, strict=True):
+                value.copy_(averages[name] if self.zero_stage < 3 else self._own_shard(name, averages[name].to(device)))
 
     def _load_stage_0(self, tensors: dict[str, Tensor], updates: dict[str, int]) -> None:
         for names, group in zip(self._groups, self.optimizer.param_groups, strict=True):
@@ -130,7 +195,10 @@ class DeepSpeedEngine:
                 master.copy_(tensors[f"param/{name}"])
                 if name in updates:
                     moments = {key: tensors[f"{key}/{name}"].clone() for key in MOMENTS}
-                    self.optimizer.state[master] = {"step": torch.tensor(float(updates[name])), **moments}
+                    self.optimizer.state[master] = {
+                        "step": update_count(updates[name], self.optimizer, master.device),
+                        **moments,
+                    }
 
     def _load_masters_and_moments(self, tensors: dict[str, Tensor], updates: dict[str, int]) -> None:
         for group, flat in self._flats():
@@ -139,13 +207,13 @@ class DeepSpeedEngine:
                 raise ValueError(f"parameters with different update counts {counts} cannot be sharded: ZeRO keeps one")
             if counts:
                 zeros = {key: torch.zeros_like(flat) for key in MOMENTS}
-                self.optimizer.state[flat] = {"step": torch.tensor(float(counts.pop())), **zeros}
+                self.optimizer.state[flat] = {"step": update_count(counts.pop(), self.optimizer, flat.device), **zeros}
         self._relink()
         for names in self._groups:
             for name in names:
-                self._set_whole(self._parameters[name], tensors[f"param/{name}"])
+                self._set_whole(name, tensors[f"param/{name}"])
                 for key in MOMENTS if name in updates else ():
-                    self._set_whole(self._parameters[name], tensors[f"{key}/{name}"], key)
+                    self._set_whole(name, tensors[f"{key}/{name}"], key)
 
     def _load_model_copy(self, tensors: dict[str, Tensor]) -> None:
         """What forward uses: at stages 1 to 3 another copy than the fp32 masters."""
@@ -179,21 +247,44 @@ class DeepSpeedEngine:
                 parameters = [self._parameters[name] for name in names]
                 lazy_init_hp_params_optimizer_state(parameters, flat, self.optimizer.state)
 
-    def _set_whole(self, parameter: nn.Parameter, value: Tensor, key: str | None = None) -> None:
+    def _set_whole(self, name: str, value: Tensor, key: str | None = None) -> None:
+        """Set a parameter's master, or one of its moments."""
         from deepspeed import utils
 
+        parameter = self._parameters[name]
         if self.zero_stage < 3:
             if key is None:
                 utils.safe_set_full_fp32_param(parameter, value)
             else:
                 utils.safe_set_full_optimizer_state(parameter, value, key)
-            return
-        # the full setters fail at stage 3 when a size is not divisible by the workers: set this worker's padded slice
-        share = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
-        padded = torch.zeros(share * world_size(), device=value.device)
-        padded[: value.numel()] = value.flatten()
-        local = padded[rank() * share : (rank() + 1) * share]
-        if key is None:
-            utils.safe_set_local_fp32_param(parameter, local)
+        # the full setters fail at stage 3 when a size is not divisible by the workers
+        elif key is None:
+            utils.safe_set_local_fp32_param(parameter, self._own_shard(name, value))
         else:
-            utils.safe_set_local_optimizer_state(parameter, local, key)
+            utils.safe_set_local_optimizer_state(parameter, self._own_shard(name, value), key)
+
+    def _own_shard(self, name: str, whole: Tensor) -> Tensor:
+        """This worker's padded share of a whole parameter, stage 3."""
+        share = self._parameters[name].ds_tensor.numel()  # type: ignore[attr-defined]
+        padded = torch.zeros(share * world_size(), device=whole.device)
+        padded[: whole.numel()] = whole.flatten()
+        return padded[rank() * share : (rank() + 1) * share]
+
+
+def engine_config(zero_stage: int, micro_batch_size: int, updates: Updates, *, offload: bool) -> dict[str, Any]:
+    """DeepSpeed's config, with all that it would otherwise choose by itself."""
+    zero: dict[str, Any] = {"stage": zero_stage}
+    if offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": updates.clip
+        if zero_stage
+        else 0.0,  # its default is 1.0; stage 0 clips as TorchEngine does
+        "managed_gradient_accumulation": False,  # backward adds up, step() is the boundary
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }

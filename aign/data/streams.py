@@ -8,6 +8,7 @@ the real work only for its own slice.
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -32,29 +33,39 @@ class Stream(Protocol):
 class Share:
     """A worker's share of every batch, in whole portions: the same fraction of every stream, whatever its size.
 
-    Workers need not divide the portions evenly; one that has more of them counts for more (``weight``).
+    A batch may be worked off in several parts; a worker then has its share of each part, so that a part holds the same
+    samples whatever the number of workers. Workers need not divide the portions evenly; one that has more of them
+    counts for more (``weight``).
     """
 
     rank: int = 0
     world_size: int = 1
     portions: int = 1
+    parts: int = 1
 
     @property
-    def first(self) -> int:
-        return self.portions * self.rank // self.world_size
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last portion of each part."""
+        ends = [self.portions * part // self.parts for part in range(self.parts + 1)]
+        own = (self.rank, self.rank + 1)
+        return [
+            tuple(start + (end - start) * worker // self.world_size for worker in own)  # type: ignore[misc]
+            for start, end in pairwise(ends)
+        ]
 
     @property
-    def last(self) -> int:
-        return self.portions * (self.rank + 1) // self.world_size
+    def sizes(self) -> tuple[int, ...]:
+        """How many portions of each part."""
+        return tuple(last - first for first, last in self.ranges)
 
     @property
     def weight(self) -> float:
         """Its size beside the mean one: the mean over workers of weight x worker's mean is the batch's mean."""
-        return (self.last - self.first) * self.world_size / self.portions
+        return sum(self.sizes) * self.world_size / self.portions
 
     def __call__(self, rows: Tensor) -> Tensor:
         portion = len(rows) // self.portions
-        return rows[self.first * portion : self.last * portion]
+        return torch.cat([rows[first * portion : last * portion] for first, last in self.ranges])
 
 
 def random_source(seed: int, name: str, step: int) -> np.random.Generator:

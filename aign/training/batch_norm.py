@@ -1,5 +1,8 @@
 """Batch norm over the global batch, so that the number of workers does not change the result."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,28 +20,45 @@ class GlobalBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(input)
+        values = input.to(
+            torch.promote_types(input.dtype, torch.float32)
+        )  # statistics of half precision values are single precision, as in torch's own
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         # two rounds, mean first: E[x^2] - E[x]^2 in one round loses the digits that make workers equal
-        count = input.new_full((1,), input.numel() // input.shape[1])  # workers may have different ones
-        total, count = sum_over_workers(torch.cat([input.sum(dims), count])).split([input.shape[1], 1])
+        count = values.new_full((1,), values.numel() // values.shape[1])  # workers may have different ones
+        total, count = sum_over_workers(torch.cat([values.sum(dims), count])).split([values.shape[1], 1])
         mean = total / count
-        centred = input - mean.view(shape)
+        centred = values - mean.view(shape)
         variance = sum_over_workers(centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        return centred * (self.weight / (variance + self.eps).sqrt()).view(shape) + self.bias.view(shape)
+        scale = (self.weight / (variance + self.eps).sqrt()).view(shape)
+        return (centred * scale + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        if not self.track_running_stats:
-            return
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        self.num_batches_tracked.add_(1)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
+
+
+@contextmanager
+def without_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """For a while, batch norm in training mode normalises by its batch but does not remember it."""
+    inside = (m for module in modules for m in module.modules())
+    norms = [m for m in inside if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:  # running statistics stay in use, so that a graph made here is like one made outside
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def with_global_batch_norm(module: nn.Module) -> nn.Module:

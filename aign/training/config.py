@@ -31,7 +31,15 @@ class TrainingConfig:
     warmup_steps: int = 0
     """Steps over which the learning rates rise from zero first."""
     precision: Precision = "fp32"
-    """What networks compute in; weights, optimizers, renderers and losses are always fp32."""
+    """What networks compute in; weights, optimizers, renderers and losses are always fp32. fp16 scales losses."""
+    accumulate: int = 1
+    """Parts that each worker computes its samples of a step in, one after the other, to need less memory. Batch norm
+    then sees only a part at a time."""
+    clip: float = 0.0
+    """Largest norm of a player's gradient, longer ones are shortened to it; 0: no limit."""
+    ema: float = 0.0
+    """Decay of the moving average of the generator's weights, which is what is evaluated and exported (0.999, say);
+    0: the weights themselves."""
     adversarial_loss: AdversarialLoss = "bce"
     """bce as in the paper, or least-squares."""
     r1: float = 0.0
@@ -52,10 +60,14 @@ class TrainingConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch_size", "ratio", "log_every", "evaluate_every", "checkpoint_every")
-        for name in positive:
+        for name in ("steps", "batch_size", "accumulate", "ratio", "log_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
+        for name in ("generator_lr", "discriminator_lr", "warmup_steps", "r1", "clip"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema = {self.ema}", "not a decay in [0, 1)", "give 0.999, say, or 0")
         for name, rule in (("ratio", "ratio"), ("theta_d", "paper"), ("theta_g", "paper")):
             value = getattr(self, name)
             if value != type(self).__dataclass_fields__[name].default and self.update_rule != rule:

@@ -113,7 +113,8 @@ def train(
             values, notice = interval.close(look())
             recorder.log(progress, stage, values)
         if due(config.evaluate_every):
-            evaluation, inferred = evaluate(task, engines.generator.module)
+            with engines.generator.averaged():
+                evaluation, inferred = evaluate(task, engines.generator.module)
             recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
@@ -156,13 +157,14 @@ def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> B
         labelled=mix(stage.labelled),
         unlabelled=mix(stage.unlabelled),
         remembered={name: remember(name) for name in stage.critics},
+        parts=share.sizes,
         weight=share.weight,
     )
 
 
 def own_share(stages: Sequence[Stage], config: TrainingConfig) -> Share:
     """What this worker takes of every batch, in portions that every stream's part can be divided into."""
-    return Share(rank(), world_size(), config.batch_size // num_parts(stages))
+    return Share(rank(), world_size(), config.batch_size // num_parts(stages), config.accumulate)
 
 
 @torch.no_grad()

@@ -1,28 +1,42 @@
 """The two players of a run, each in an engine: the generator and all discriminators."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 from torch.optim import Adam, Optimizer
 
 from aign.tasks.base import Task
+from aign.training.acceleration import Acceleration, accelerate
 from aign.training.batch_norm import with_global_batch_norm
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine, TorchEngine
 from aign.training.step import Engines
+from aign.training.updates import Updates
 
-MakeEngine = Callable[[nn.Module, Optimizer], Engine]
+MakeEngine = Callable[[nn.Module, Optimizer, Updates], Engine]
 
 
-def make_engines(task: Task, config: TrainingConfig, make_engine: MakeEngine = TorchEngine) -> Engines:
-    """Engines of a task's networks; without a stage that uses discriminators there is no engine for them."""
+def make_engines(
+    task: Task, config: TrainingConfig, make_engine: MakeEngine = TorchEngine, how: Acceleration | None = None
+) -> Engines:
+    """Engines of a task's networks; without a stage that uses discriminators there is no engine for them.
 
-    def engine(module: nn.Module, lr: float) -> Engine:
-        module = with_global_batch_norm(module)
-        return make_engine(module, Adam(module.parameters(), lr=lr, betas=config.betas))
+    Discriminators with a gradient penalty are not compiled, because compiled networks have no second derivative.
+    """
+    how = how or Acceleration()
 
-    critics = {name: task.critics[name].network for stage in task.stages for name in stage.critics}
+    def engine(module: nn.Module, lr: float, ema: float = 0.0) -> Engine:
+        adam = Adam(module.parameters(), lr=lr, betas=config.betas, fused=next(module.parameters()).is_cuda)
+        return make_engine(module, adam, Updates(clip=config.clip, ema=ema, scale_loss=config.precision == "fp16"))
+
+    generator = accelerate(with_global_batch_norm(task.generator), how)
+    names = {name: None for stage in task.stages for name in stage.critics}
+    differentiated_once = replace(how, compile=how.compile and not config.r1)
+    critics = {
+        name: accelerate(with_global_batch_norm(task.critics[name].network), differentiated_once) for name in names
+    }
     return Engines(
-        generator=engine(task.generator, config.generator_lr),
+        generator=engine(generator, config.generator_lr, config.ema),
         discriminators=engine(nn.ModuleDict(critics), config.discriminator_lr) if critics else None,
     )

@@ -1,11 +1,12 @@
-"""Networks in bfloat16; weights, optimizers, renderers and losses stay in float32."""
+"""Networks in half precision; weights, optimizers, renderers and losses stay in float32."""
 
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def in_precision(precision: Precision, network: nn.Module, inputs: Any) -> Any:
@@ -16,7 +17,7 @@ def in_precision(precision: Precision, network: nn.Module, inputs: Any) -> Any:
     if precision == "fp32":
         return network(inputs)
     device = next(network.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+    with torch.autocast(device, DTYPES[precision], cache_enabled=False):
         output = network(inputs)
     if isinstance(output, dict):
         return {name: value.float() for name, value in output.items()}

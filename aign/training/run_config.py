@@ -20,6 +20,8 @@ class RunConfig:
     options: Any
     """The task's Config."""
     training: TrainingConfig
+    init_from: str | None = None
+    """RUN@STEP, the checkpoint whose weights a job began with; None: fresh ones."""
 
     @classmethod
     def of(cls, task: str, preset: str | None = None, **changes: Any) -> "RunConfig":
@@ -53,6 +55,7 @@ class RunConfig:
                 preset=stored["preset"],
                 options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
                 training=TrainingConfig(**_tuples(stored["training"])),
+                init_from=stored.get("init_from"),
             )
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -73,11 +76,13 @@ class RunConfig:
                 f"a stage of this preset shares it among streams, in {parts} equal parts",
                 f"use {max(1, size // parts) * parts}",
             )
-        if size // parts < num_workers:
+        smallest = max(1, num_workers) * self.training.accumulate * parts
+        if size < smallest:
             raise UserError(
                 f"batch_size = {size}",
-                f"has {size // parts} portions, fewer than {num_workers} workers",
-                f"use {num_workers * parts} or more",
+                f"too small for {num_workers} workers, {self.training.accumulate} accumulated parts"
+                f" and {parts} equal parts of a stage",
+                f"use {smallest} or more",
             )
 
 

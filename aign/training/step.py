@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +12,49 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aign.data.streams import Sample, rows
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from aign.tasks.base import Critic, Factors, Stage, Task, Terms
+from aign.training.batch_norm import without_statistics
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
 from aign.training.precision import Precision, in_precision
 from aign.training.workers import mean_over_workers
 
+Inferred = tuple[Factors | None, Factors | None]
+"""What is inferred of labelled and of unlabelled samples."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A worker's samples of one step."""
+    """A worker's samples of one step, or a part of them."""
 
     labelled: Sample | None
     unlabelled: Sample | None
     remembered: dict[str, Factors]
     """Memories by discriminator."""
+    parts: tuple[int, ...] = (1,)
+    """Portions of each part that it is worked off in; each kind of sample divides into equally many portions."""
     weight: float = 1.0
-    """Of this worker's means in the mean over workers."""
+    """Of its mean in the mean over workers; those of its parts add up to it."""
+
+    def split(self) -> list["Batch"]:
+        """Its parts, or itself if there is one."""
+        ends = [0, *accumulate(self.parts)]
+        return [self._part(first, last) for first, last in pairwise(ends)] if len(self.parts) > 1 else [self]
+
+    def _part(self, first: int, last: int) -> "Batch":
+        def cut(tensors: Factors) -> Factors:
+            portion = rows(tensors) // sum(self.parts)
+            return {name: values[first * portion : last * portion] for name, values in tensors.items()}
+
+        def sample(whole: Sample | None) -> Sample | None:
+            return whole and {group: cut(tensors) for group, tensors in whole.items()}
+
+        return Batch(
+            labelled=sample(self.labelled),
+            unlabelled=sample(self.unlabelled),
+            remembered={name: cut(factors) for name, factors in self.remembered.items()},
+            parts=(last - first,),
+            weight=self.weight * (last - first) / sum(self.parts),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,27 +69,52 @@ def adversarial_step(
     task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int
 ) -> tuple[Terms, int]:
     """One step of a stage: all its loss terms (unweighted, this worker's) and generator updates made."""
-    generator, discriminators = engines.generator, engines.discriminators
-    labelled, unlabelled = infer(generator.module, batch, config.precision)  # one forward serves both phases
-    adversarial = {}
+    generator, discriminators = engines.generator.module, engines.discriminators
+    parts = batch.split()
+    # one forward serves both phases; of several parts it would keep all graphs in memory
+    inferred = infer(generator, batch, config.precision) if len(parts) == 1 else None
+
+    adversarial: Terms = {}
     if discriminators is not None and stage.critics:
-        adversarial = discriminator_terms(task, stage, discriminators.module, batch, unlabelled, config)
-        discriminators.backward(batch.weight * total(adversarial, {name: 1.0 for name in adversarial}))
+        for part in parts:
+            _, unlabelled = inferred or glance(generator, part, config.precision)
+            terms = discriminator_terms(task, stage, discriminators.module, part, unlabelled, config)
+            discriminators.backward(part.weight * total(terms, {name: 1.0 for name in terms}))
+            adversarial = added(adversarial, terms, part.weight / batch.weight)
         discriminators.step()
 
     with frozen(discriminators):
-        terms = generator_terms(task, stage, discriminators, batch, labelled, unlabelled, config)
+
+        def judge(part: Batch, inferred: Inferred) -> Terms:
+            return generator_terms(task, stage, discriminators, part, *inferred, config)
+
+        terms = {}
+        if inferred:
+            terms = judge(batch, inferred)
+        elif config.update_rule != "always":  # which needs losses before there is anything to learn from
+            for part in parts:
+                ahead = judge(part, glance(generator, part, config.precision))
+                terms = added(terms, ahead, part.weight / batch.weight)
         updates = num_generator_updates(stage, adversarial, terms, batch.weight, config, step)
         for update in range(updates):
-            if update > 0:
-                again = infer(generator.module, batch, config.precision)
-                terms = generator_terms(task, stage, discriminators, batch, *again, config)
-            generator.backward(batch.weight * total(terms, stage.weights))
-            generator.step()
-    return {name: term.detach() for name, term in (adversarial | terms).items()}, updates
+            ahead, terms = terms, {}
+            for part in parts:
+                fresh = update == 0 and inferred
+                learnt = ahead if fresh else judge(part, infer(generator, part, config.precision))
+                engines.generator.backward(part.weight * total(learnt, stage.weights))
+                terms = added(terms, learnt, part.weight / batch.weight)
+            engines.generator.step()
+    return added({}, adversarial | terms, 1.0), updates
 
 
-def infer(generator: nn.Module, batch: Batch, precision: Precision) -> tuple[Factors | None, Factors | None]:
+def added(terms: Terms, part: Terms, share: float) -> Terms:
+    """Terms with those of one more part of the batch."""
+    if share == 1.0:
+        return {name: term.detach() for name, term in part.items()}
+    return {name: terms.get(name, 0.0) + share * term.detach() for name, term in part.items()}
+
+
+def infer(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
     """G(x) of labelled and unlabelled samples, in one pass."""
     parts = [part["observed"] for part in (batch.labelled, batch.unlabelled) if part is not None]
     together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -70,6 +123,13 @@ def infer(generator: nn.Module, batch: Batch, precision: Precision) -> tuple[Fac
     pieces = iter([{name: piece[i] for name, piece in split.items()} for i in range(len(parts))])
     labelled = next(pieces) if batch.labelled is not None else None
     return labelled, next(pieces) if batch.unlabelled is not None else None
+
+
+@torch.no_grad()
+def glance(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
+    """G(x) that nothing is learnt from: no graph, and batch norm does not count it."""
+    with without_statistics([generator]):
+        return infer(generator, batch, precision)
 
 
 def discriminator_terms(

@@ -1,11 +1,10 @@
-"""One process of tests/ray_jobs/test_engines.py: takes adversarial steps of the pose task and writes what came out.
+"""One process of tests/ray_jobs/engine_matrix.py: takes adversarial steps of the pose task and writes what came out.
 
-``python -m tests.ray_jobs.engine_worker RANK NUM_WORKERS FOLDER``; the first worker writes into FOLDER.
+``python -m tests.ray_jobs.engine_worker RANK NUM_WORKERS FOLDER [full]``; the first worker writes into FOLDER.
 """
 
 import copy
 import dataclasses
-import json
 import os
 import sys
 from datetime import timedelta
@@ -22,31 +21,42 @@ from aign.training.loop import Progress, draw_batch
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
-from aign.training.workers import rank, world_size
+from aign.training.workers import mean_over_workers, rank, world_size
 from ray_jobs.checkpoints import Checkpoint, write_checkpoint
 from ray_jobs.engines import DeepSpeedEngine
 
-STEPS, SAVED_AT = 10, 5
+STEPS, SAVED_AT = 30, 15
 ZERO_STAGES = (0, 1, 2, 3)
-CHANGES = {1: [*permutations(ZERO_STAGES, 2)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)]}
+CHANGES = {1: [*permutations(ZERO_STAGES, 2)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)], 3: [(3, 1)]}
 """From which stage's state to which stage a run is continued, by number of workers."""
-RUN = RunConfig.of(
-    "pose",
-    width=32,
-    num_blocks=1,
-    batch_size=16,
-    supervised_share=0.0,
-    discriminators=("joints", "factors"),
-    discriminator_batch_norm=True,
-    generator_lr=1e-4,
-    discriminator_lr=2e-5,
-    update_rule="paper",
-    theta_d=0.663,  # with these two the rule skips, updates once and updates twice within the ten steps
-    theta_g=0.77,
-    r1=0.0,  # stage 3 cannot differentiate twice
-)
+RULE = {
+    "batch_size": 16,
+    "supervised_share": 0.0,
+    "discriminators": ("joints", "factors"),
+    "discriminator_batch_norm": True,
+    "generator_lr": 1e-4,
+    "discriminator_lr": 2e-5,
+    "update_rule": "paper",
+    "theta_d": 0.663,  # with these two the rule skips, updates once and updates twice within the first ten steps
+    "theta_g": 0.77,
+    "r1": 0.0,  # stage 3 cannot differentiate twice
+}
+OPTIONS = {"clip": 0.05, "ema": 0.9, "warmup_steps": 5, "steps": STEPS}
+CASES = {
+    "rule": RULE,
+    "clip, ema, cosine": RULE | OPTIONS | {"lr_schedule": "cosine"},
+    "accumulate, linear": RULE | OPTIONS | {"lr_schedule": "linear", "accumulate": 2},
+    "bf16": RULE | {"precision": "bf16"},
+    "fp16": RULE | {"precision": "fp16"},
+}
+"""What is compared between engines. Every one has batch norm, two discriminators and the paper's update rule."""
+FULL_CASES = CASES | {"default rates": RULE | {"generator_lr": 5e-4, "discriminator_lr": 1e-4}}
+"""Those of networks at full size. At default learning rates rounding grows faster: a leaky ReLU has a kink."""
+CONTINUED = "clip, ema, cosine"
+"""The case whose state is handed from stage to stage: it has the most of it."""
+SMALL = {"width": 32, "num_blocks": 1}
 WIDTHS = (64, 64, 32, 32)
-"""Of the discriminators: as many layers as in earnest, but quick."""
+"""Of small discriminators: as many layers as in earnest, but quick."""
 PLAYERS = ("generator", "discriminators")
 
 State = dict[str, EngineState]
@@ -55,8 +65,8 @@ State = dict[str, EngineState]
 class Player:
     """The pose task with networks of its own; data is shared, because it is slow to make."""
 
-    def __init__(self, pristine, zero_stage, *, spoilt=False):
-        self.task = copy.copy(pristine)
+    def __init__(self, pristine, training, zero_stage, *, spoilt=False):
+        self.task, self.training, self.progress = copy.copy(pristine), training, Progress()
         self.task.generator = copy.deepcopy(pristine.generator)
         self.task.critics = {
             name: dataclasses.replace(critic, network=copy.deepcopy(critic.network))
@@ -69,62 +79,77 @@ class Player:
         engine = TorchEngine
         if zero_stage is not None:
             engine = partial(DeepSpeedEngine, zero_stage=zero_stage, micro_batch_size=16 // world_size())
-        self.engines = make_engines(self.task, RUN.training, engine)
+        self.engines = make_engines(self.task, training, engine)
+        self.decisions, self.losses = [], []
 
-    def steps(self, first, last):
-        """Takes steps; the generator updates that the rule decided on."""
+    def train_to(self, end):
         stage = self.task.stages[-1]
-        return [
-            adversarial_step(
-                self.task, self.engines, stage, draw_batch(self.task, stage, RUN.training, step), RUN.training, step
-            )[1]
-            for step in range(first, last)
-        ]
+        while self.progress.step < end:
+            for name in PLAYERS:
+                getattr(self.engines, name).set_lr_factor(self.training.lr_factor(self.progress.clock))
+            batch = draw_batch(self.task, stage, self.training, self.progress.step)
+            terms, updates = adversarial_step(self.task, self.engines, stage, batch, self.training, self.progress.step)
+            self.progress = self.progress.after(updates)
+            self.decisions.append(updates)
+            self.losses.append(mean_over_workers(torch.stack(list(terms.values())) * batch.weight).tolist())
 
     def state(self) -> State:
         return {name: getattr(self.engines, name).state() for name in PLAYERS}
 
-    def load(self, state: State):
+    def load(self, state: State, progress: Progress):
+        self.progress = progress
         for name in PLAYERS:
             getattr(self.engines, name).load(state[name])
 
+    def write(self, folder: Path) -> None:
+        state = self.state()
+        if rank() == 0:
+            about = {"decisions": self.decisions, "losses": self.losses}
+            write_checkpoint(folder, Checkpoint(progress=self.progress, engines=state, renderer={}), about)
 
-def write(state: State, folder: Path) -> None:
-    if rank() == 0:
-        write_checkpoint(folder, Checkpoint(progress=Progress(), engines=state, renderer={}), {})
+
+def run(case: str, *, full: bool) -> RunConfig:
+    return RunConfig.of("pose", **FULL_CASES[case], **({} if full else SMALL))
 
 
-def train_all(folder: Path) -> None:
-    """Ten steps at every ZeRO stage; and five, after which every stage continues from every other one's state."""
-    pristine = RUN.make_task()
-    decisions = {}
-    if world_size() == 1:
-        plain = Player(pristine, None)
-        decisions["plain"] = plain.steps(0, STEPS)
-        write(plain.state(), folder / "plain")
+def cases(num_workers: int, *, full: bool) -> list[str]:
+    """Three workers, which share a batch unevenly, are slow on two cores: they leave half precision out."""
+    chosen = FULL_CASES if full else CASES
+    return [case for case in chosen if num_workers < 3 or "precision" not in chosen[case]]
+
+
+def train_all(folder: Path, *, full: bool) -> None:
+    """Thirty steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
+    pristine = run("rule", full=full).make_task()
     saved = {}
-    for zero_stage in ZERO_STAGES:
-        player = Player(pristine, zero_stage)
-        first = player.steps(0, SAVED_AT)
-        saved[zero_stage] = player.state()
-        decisions[f"stage {zero_stage}"] = first + player.steps(SAVED_AT, STEPS)
-        write(player.state(), folder / f"stage {zero_stage}")
+    for case in cases(world_size(), full=full):
+        training = run(case, full=full).training
+        if world_size() == 1:
+            plain = Player(pristine, training, None)
+            plain.train_to(STEPS)
+            plain.write(folder / case / "plain")
+        for zero_stage in ZERO_STAGES:
+            player = Player(pristine, training, zero_stage)
+            player.train_to(SAVED_AT)
+            if case == CONTINUED:
+                saved[zero_stage] = player.state(), player.progress
+            player.train_to(STEPS)
+            player.write(folder / case / f"stage {zero_stage}")
     for before, after in CHANGES[world_size()]:
-        player = Player(pristine, after, spoilt=True)
-        player.load(saved[before])
-        decisions[f"stage {before} to {after}"] = player.steps(SAVED_AT, STEPS)
-        write(player.state(), folder / f"stage {before} to {after}")
-    if rank() == 0:
-        (folder / "decisions.json").write_text(json.dumps(decisions))
+        player = Player(pristine, run(CONTINUED, full=full).training, after, spoilt=True)
+        player.load(*saved[before])
+        player.train_to(STEPS)
+        player.write(folder / CONTINUED / f"stage {before} to {after}")
 
 
-def main(own_rank: str, num_workers: str, folder: str) -> None:
+def main(own_rank: str, num_workers: str, folder: str, size: str = "small") -> None:
     torch.set_num_threads(1)
-    pose.DISCRIMINATOR_WIDTHS = WIDTHS
+    if size == "small":
+        pose.DISCRIMINATOR_WIDTHS = WIDTHS
     os.environ["LOCAL_RANK"] = own_rank
     place = {"rank": int(own_rank), "world_size": int(num_workers), "timeout": timedelta(seconds=120)}
     dist.init_process_group("gloo", init_method=Path(folder, "meeting-point").as_uri(), **place)
-    train_all(Path(folder))
+    train_all(Path(folder), full=size == "full")
 
 
 if __name__ == "__main__":

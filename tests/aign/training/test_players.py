@@ -29,5 +29,5 @@ def test_batch_norms_become_global_before_the_engine_is_made(toy):
     task, config, _ = toy()
     task.generator.norm = torch.nn.BatchNorm1d(2)
     made = []
-    make_engines(task, config, lambda module, optimizer: made.append(module) or TorchEngine(module, optimizer))
+    make_engines(task, config, lambda module, *rest: made.append(module) or TorchEngine(module, *rest))
     assert isinstance(made[0].norm, GlobalBatchNorm)

@@ -58,5 +58,7 @@ def test_a_batch_that_streams_cannot_share_is_refused_with_one_they_can():
 def test_a_batch_may_divide_unevenly_among_workers_but_not_leave_one_without():
     config = RunConfig.of("pose", batch_size=10)
     config.check_batch(4)
-    with pytest.raises(UserError, match=r"5 portions, fewer than 6 workers.*use 12 or more"):
+    with pytest.raises(UserError, match=r"batch_size = 10.* 6 workers.*use 12 or more"):
         config.check_batch(6)
+    with pytest.raises(UserError, match=r"2 accumulated parts.*use 12 or more"):
+        RunConfig.of("pose", batch_size=10, accumulate=2).check_batch(3)

@@ -32,7 +32,7 @@ class Watched(TorchEngine):
     """An engine that looks at the other one's gradients whenever its own loss is propagated."""
 
     def __init__(self, engine):
-        self.module, self.optimizer = engine.module, engine.optimizer
+        super().__init__(engine.module, engine.optimizer)
         self.others = []
 
     def backward(self, loss):
