@@ -23,6 +23,7 @@ from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options
 from ray_jobs.preflight import check
 from ray_jobs.runs import read_export
+from ray_jobs.stopping import StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,7 @@ class Arm:
 
 def command(argv: list[str]) -> None:
     options, rest = split_options(Options, argv, "aign compare")
-    arms = plan(options, rest)
-    for arm in arms:
-        check(arm.job)
+    arms = [dataclasses.replace(arm, job=check(arm.job)) for arm in plan(options, rest)]
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task
     for table in (summary_table(results), ratio_table(task, results), group_table(task, results)):
@@ -85,11 +84,9 @@ def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:
     unfinished = [arm for arm in arms if read_export(arm.job.folder) is None]
     if unfinished and unfinished[0].job.placement.workers:
         start_ray(unfinished[0].job, num_jobs=concurrent)
-    with Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
-        running = [
-            pool.submit(launch, arm.job, bars.run(arm.job.name, arm.job.run.training.steps, f"{arm.job.name}  ").show)
-            for arm in unfinished
-        ]
+    with StopSignal() as stop, Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
+        views = [bars.run(arm.job.name, arm.job.run.training.steps, f"{arm.job.name}  ") for arm in unfinished]
+        running = [pool.submit(launch, arm.job, view.show, stop) for arm, view in zip(unfinished, views, strict=True)]
         for run in running:
             run.result()
     return [_result(arm) for arm in arms]

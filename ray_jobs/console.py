@@ -12,6 +12,7 @@ from rich.table import Table
 
 from aign.errors import UserError
 from ray_jobs.recorder import Event
+from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
 VERBS = ("train", "evaluate", "predict", "compare")
@@ -111,13 +112,19 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def run_command(command: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
-    """Run a command; a mistake a person can mend ends in one line and status 2, a failed run in status 1."""
+    """Run a command; a mistake a person can mend ends in one line and status 2, a failed run in status 1.
+
+    A run that was asked to stop ends in one line and the status of the signal: 143 for SIGTERM, 130 for Ctrl-C.
+    """
     try:
         command(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         sys.exit(_one_line(error, 2))
     except (RuntimeError, StoreAway) as error:
         sys.exit(_one_line(error, 1))
+    except Stopped as stopped:
+        print(stopped)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -2,16 +2,67 @@
 
 import dataclasses
 import platform
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from aign.errors import UserError
+from aign.training.acceleration import Acceleration
 from aign.training.run_config import RunConfig
 from ray_jobs.storage import Store
 
 REPORTED_PACKAGES = ("aign", "torch", "deepspeed", "ray", "numpy")
-WORKERS_ONLY = ("gpus_per_worker", "zero_stage", "max_failures")
+WORKERS_ONLY = ("gpus_per_worker", "zero_stage", "offload_optimizer", "max_failures", "collective_timeout_s")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers a run has: a number, or a range within which it goes by the machines there are."""
+
+    fewest: int
+    most: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Workers":
+        """From ``4`` or ``1:4``. Raises UserError for anything else."""
+        match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+        if not match:
+            raise UserError(f"workers = {text}", "neither a number nor a range", "give 2, 1:4 or 0")
+        fewest, most = int(match[1]), int(match[2] or match[1])
+        if match[2] and not 0 < fewest <= most:
+            raise UserError(f"workers = {text}", "not a range from one or more to as many or more", "give 1:4, say")
+        return cls(fewest, most)
+
+    @property
+    def is_range(self) -> bool:
+        return self.fewest < self.most
+
+    def __str__(self) -> str:
+        return f"{self.fewest}:{self.most}" if self.is_range else str(self.most)
+
+    def __bool__(self) -> bool:
+        return self.most > 0
+
+    def for_ray(self) -> int | tuple[int, int]:
+        """``num_workers`` of Ray Train's ScalingConfig."""
+        return (self.fewest, self.most) if self.is_range else self.most
+
+
+def _parse_workers(words: Sequence[str]) -> Workers:
+    return Workers.parse(words[0])
+
+
+WORKERS_OPTION = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="N|MIN:MAX",
+    instance_from_str=_parse_workers,
+    is_instance=lambda value: isinstance(value, Workers),
+    str_from_instance=lambda workers: [str(workers)],
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +74,47 @@ class Placement:
     name: str | None = None
     """Name of the run and its folder. A run of that name that is there already goes on. Default: made from task, preset
     and time."""
-    workers: int = 2
-    """Ray Train workers, each with DeepSpeed engines; 0: everything in this process, with plain PyTorch engines."""
+    workers: Annotated[Workers, WORKERS_OPTION] = Workers(2, 2)
+    """Ray Train workers, each with DeepSpeed engines; 1:4: as many of them as there are machines for; 0: everything in
+    this process, with plain PyTorch engines."""
     gpus_per_worker: float = 0
     """GPUs of each worker; 0 trains on CPUs."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What DeepSpeed shards among workers: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."""
+    offload_optimizer: bool = False
+    """Keep the sharded optimizer in the memory of the CPU, to have more of the GPU's. ZeRO stages 1 to 3."""
+    activation_checkpointing: bool = False
+    """Keep fewer activations for backward and compute them again there: less memory, about a third more time."""
+    compile: bool = False
+    """Compile networks with torch.compile. Discriminators with a gradient penalty stay as they are: compiled ones have
+    no second derivative. Not at ZeRO stage 3."""
+    channels_last: bool = False
+    """Keep the channels of images side by side, which is quicker for convolutions on GPUs."""
     max_failures: int = 3
     """How often a run whose worker died is continued from its newest checkpoint."""
+    collective_timeout_s: float = 300
+    """Seconds after which a worker that does not answer the others is taken to hang, and the run is continued from its
+    newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "gpus_per_worker", "max_failures"):
-            if getattr(self, name) < 0:
+        for name in ("gpus_per_worker", "max_failures"):
+            if not getattr(self, name) >= 0:
                 raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        if not self.collective_timeout_s > 0:
+            raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not self.workers and field.name in WORKERS_ONLY and value != field.default:
                 raise UserError(f"{field.name} = {value}", "no effect with 0 workers", "give --workers 1 or more")
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """How networks are made cheaper to run."""
+        return Acceleration(
+            compile=self.compile,
+            channels_last=self.channels_last,
+            activation_checkpointing=self.activation_checkpointing,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +134,7 @@ class Job:
         """What config.json holds: everything that repeats the run, and no secret."""
         return {
             **self.run.to_json(),
-            "placement": dataclasses.asdict(self.placement),
+            "placement": {**dataclasses.asdict(self.placement), "workers": str(self.placement.workers)},
             "name": self.name,
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in REPORTED_PACKAGES}},
         }

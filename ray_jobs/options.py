@@ -23,6 +23,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What the run begins with."""
+
+    init_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN[@STEP]")] = None
+    """Begin with the weights of another run's checkpoint, its newest or that of a step: networks only, no optimizers,
+    from step 0. Default: fresh weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DryRun:
     """What to do with the job."""
 
@@ -65,14 +74,14 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
     preset, changes = find_preset(task, chosen)
 
     presets = "; ".join(f"{name}: {p.summary}" for name, p in kind.presets.items())
-    place, training, options, what = _parse_options(
-        (Placement, TrainingConfig, kind.Config, DryRun),
-        ({}, changes.training, changes.task, {}),
+    place, beginning, training, options, what = _parse_options(
+        (Placement, Beginning, TrainingConfig, kind.Config, DryRun),
+        ({}, {}, changes.training, changes.task, {}),
         rest,
         prog=f"aign {verb} {task} --preset {preset}",
         description=f"Train {task}. Presets: {presets}.",
     )
-    run = RunConfig(task=task, preset=preset, options=options, training=training)
+    run = RunConfig(task=task, preset=preset, options=options, training=training, init_from=beginning.init_from)
     name = place.name or f"{task}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)  # absolute: workers stand in other folders
     return Command(Job(run=run, placement=place, name=name), what.dry_run)
@@ -120,6 +129,11 @@ def _read(kind: Any, argv: Sequence[str], prog: str, description: str | None = N
         raise UserError(prog, complaint, "--help tells more") from None
 
 
+def spelling(field: str) -> str:
+    """How the option of a field is written."""
+    return "--from" if field == "init_from" else f"--{field.replace('_', '-')}"
+
+
 def _unknown_option(option: str, kinds: Sequence[Any]) -> UserError:
-    known = [f"--{field.name.replace('_', '-')}" for kind in kinds for field in dataclasses.fields(kind)]
+    known = [spelling(field.name) for kind in kinds for field in dataclasses.fields(kind)]
     return UserError(option, "unknown option or value", did_you_mean(option, known))

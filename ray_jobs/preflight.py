@@ -1,40 +1,56 @@
 """What can be checked before anything is started."""
 
 import os
+import shutil
 
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
+from ray_jobs.beginning import with_beginning
 from ray_jobs.job import Job
-from ray_jobs.runs import read_config
+from ray_jobs.runs import differences, read_config
 
 
-def check(job: Job) -> None:
-    """Batch arithmetic, options that exclude each other, resources, data, storage, and what RUN already holds.
+def check(job: Job) -> Job:
+    """Batch arithmetic, options that exclude each other, resources, data, storage, what it begins with, what RUN holds.
 
-    Raises UserError at the first that cannot work.
+    Returns the job with all that was found out. Raises UserError at the first that cannot work.
     """
-    job.run.check_batch(job.placement.workers)
+    job.run.check_batch(job.placement.workers.most)
     check_engine(job)
     check_resources(job)
     find_task(job.run.task).check_data(job.run.options)
     job.folder.check()
+    job = with_beginning(job)
     check_existing(job)
+    return job
 
 
 def check_engine(job: Job) -> None:
-    if job.placement.zero_stage == 3 and job.run.training.r1 > 0 and job.placement.workers:
+    """Options of engines that exclude each other."""
+    place, stage = job.placement, job.placement.zero_stage if job.placement.workers else 0
+    if stage == 3 and job.run.training.r1 > 0:
         raise UserError(
             f"r1 = {job.run.training.r1} with zero_stage = 3",
             "DeepSpeed cannot differentiate twice through sharded weights",
             "use --zero-stage 2 or --r1 0",
         )
+    if stage == 3 and place.compile:
+        reason = "DeepSpeed gathers sharded weights layer by layer, which a compiled network leaves out"
+        raise UserError("compile with zero_stage = 3", reason, "use --zero-stage 2")
+    if place.offload_optimizer and not stage:
+        raise UserError("offload_optimizer with zero_stage = 0", "nothing is sharded", "use --zero-stage 1, 2 or 3")
+    if place.offload_optimizer and not place.gpus_per_worker:
+        raise UserError("offload_optimizer", "there is no GPU whose memory it could spare", "add --gpus-per-worker 1")
+    compilers = ("c++", "g++", "clang++")
+    if place.compile and not place.gpus_per_worker and not any(shutil.which(name) for name in compilers):
+        raise UserError("compile", f"needs a C++ compiler on CPUs ({', '.join(compilers)})", "install g++")
 
 
 def check_resources(job: Job) -> None:
     """On a local Ray only: a cluster may grow."""
     if "RAY_ADDRESS" in os.environ:
         return
-    wanted = job.placement.gpus_per_worker * max(1, job.placement.workers)
+    wanted = job.placement.gpus_per_worker * max(1, job.placement.workers.fewest)
     if wanted:
         import torch
 
@@ -56,17 +72,7 @@ def check_existing(job: Job) -> None:
         raise UserError(job.folder.uri, f"is a run of task {task!r}, not {job.run.task!r}", "use another --name")
     before, now = RunConfig.from_json(stored), job.run
     if before != now:
-        differing = _differences(before.to_json(), now.to_json())
+        differing = differences(before.to_json(), now.to_json())
         raise UserError(
             job.folder.uri, f"was started with other options ({differing})", "use the same options or another --name"
         )
-
-
-def _differences(before: dict, now: dict, prefix: str = "") -> str:
-    found = []
-    for key, value in before.items():
-        if isinstance(value, dict):
-            found.append(_differences(value, now[key], prefix))
-        elif value != now[key]:
-            found.append(f"{key} was {value}, now {now[key]}")
-    return ", ".join(part for part in found if part)

@@ -27,7 +27,7 @@ SECONDS_BETWEEN_PARTS = 3.0
 NEWEST_KEPT = 2
 
 Event = dict[str, Any]
-"""What the console is told: ``kind`` is progress, evaluation, picture, say, failed or finished."""
+"""What the console is told: ``kind`` is progress, evaluation, picture, say or ended."""
 
 
 class RunWriter:

@@ -49,7 +49,8 @@ def open_run(uri: str) -> Trained:
     stored = read_config(run)
     RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
     checkpoint = newest_checkpoint(run)
-    tensors = {f"generator/{name}": weight for name, weight in checkpoint.engines["generator"].weights.items()}
+    weights = checkpoint.engines["generator"].averaged_weights
+    tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
     return restore(stored, stored["facts"], tensors, checkpoint.progress)
 
@@ -62,3 +63,14 @@ def with_data(trained: Trained) -> Task:
         task.generator.load_state_dict(trained.task.generator.state_dict())
         task.renderer.load_state_dict(trained.task.renderer.state_dict())
     return task
+
+
+def differences(before: dict, now: dict) -> str:
+    """What differs between two sets of options, for a message."""
+    found = []
+    for key, value in before.items():
+        if isinstance(value, dict):
+            found.append(differences(value, now[key]))
+        elif value != now[key]:
+            found.append(f"{key} was {value}, now {now[key]}")
+    return ", ".join(part for part in found if part)

@@ -7,13 +7,13 @@ from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.preflight import check
 from ray_jobs.runs import read_export
+from ray_jobs.stopping import StopSignal
 
 
 def command(argv: list[str]) -> None:
     """Parse, check, run what is not finished; ``--dry-run`` stops after the checks."""
     parsed = parse(argv)
-    job = parsed.job
-    check(job)
+    job = check(parsed.job)
     if parsed.dry_run:
         print(json.dumps(job.to_json(), indent=1))
         print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
@@ -25,7 +25,8 @@ def command(argv: list[str]) -> None:
             bars.say(f"{job.name} has finished already, after {done['progress']['step']} steps")
             view.evaluation = done["evaluation"]
         else:
-            launch(job, view.show)
+            with StopSignal() as stop:
+                launch(job, view.show, stop)
     view.report()
     bars.say(f"run: {job.folder.uri}")
 

@@ -2,21 +2,29 @@
 
 import hashlib
 import json
+import os
+import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from aign.tasks.base import Task
 from aign.trained import write_export
 from aign.training.engine import TorchEngine
-from aign.training.loop import Progress, evaluate, train
-from aign.training.players import make_engines
+from aign.training.loop import Notice, Progress, evaluate, is_finished, train
+from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
+from ray_jobs.beginning import begin
 from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.job import Job
 from ray_jobs.recorder import Event, RunRecorder, RunWriter, renderer_buffers
@@ -25,35 +33,66 @@ from ray_jobs.spool import Spool
 SECONDS_TO_SEND_THE_REST = 60.0
 
 
-def run_worker(job: Job, tell: Callable[[Event], None], device: torch.device | None = None) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """How far a run came, and whether that is its end."""
+
+    step: int
+    finished: bool
+
+
+def run_worker(
+    job: Job, tell: Callable[[Event], None], look: Callable[[], Notice], device: torch.device | None = None
+) -> Ended:
     """Train this worker's part of a run, from its newest checkpoint if there is one.
 
-    ``tell`` is called on the first worker only.
+    ``tell`` is called on the first worker only; ``look`` is the loop's. All that was put into the spool has arrived
+    or is said to wait when this returns.
     """
     device = device or torch.device("cpu")
     config = job.run.training
     task = job.run.make_task(device)
+    engines = make_engines(task, config, engine_maker(job), job.placement.acceleration)
     if job.placement.workers:
-        from ray_jobs.engines import DeepSpeedEngine
-
-        micro_batch = config.batch_size // world_size()
-        engine = partial(DeepSpeedEngine, zero_stage=job.placement.zero_stage, micro_batch_size=micro_batch)
-        engines = make_engines(task, config, engine)
-    else:
-        engines = make_engines(task, config, TorchEngine)
+        limit_waits(job.placement.collective_timeout_s)
     with ExitStack() as closing:
         spool = open_spool(job, tell) if rank() == 0 else None
         if spool:
             closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
         progress = resume(job, engines, tell, device)
+        processes = all_processes()
         if spool and progress.step:
-            tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step}"})
-        writer = start_writing(job, task, spool, tell) if spool else None
+            tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step} {_with_workers(job)}".rstrip()})
+        writer = start_writing(job, task, spool, tell, progress, processes) if spool else None
         if writer:
             closing.callback(writer.close)
         recorder = RunRecorder(task, writer)
-        progress = train(task, engines, config, recorder, progress)
-        export(job, task, engines, recorder, progress)
+        progress = train(task, engines, config, recorder, progress, look)
+        finished = is_finished(task, progress)
+        if finished:
+            export(job, task, engines, recorder, progress)
+    return Ended(progress.step, finished)
+
+
+def engine_maker(job: Job) -> MakeEngine:
+    """DeepSpeed's engines for workers, plain ones without any."""
+    place = job.placement
+    if not place.workers:
+        return TorchEngine
+    from ray_jobs.engines import DeepSpeedEngine
+
+    return partial(
+        DeepSpeedEngine,
+        zero_stage=place.zero_stage,
+        micro_batch_size=job.run.training.batch_size // world_size(),
+        offload=place.offload_optimizer,
+    )
+
+
+def limit_waits(seconds: float) -> None:
+    """How long this worker waits for the others, in DeepSpeed's process groups too: they begin with half an hour."""
+    for group in list(distributed_c10d._world.pg_map):
+        distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
@@ -61,12 +100,12 @@ def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
     name = hashlib.sha256(job.folder.uri.encode()).hexdigest()[:16]
     waiting_room = Path(tempfile.gettempdir()) / "aign-spool" / name
     spool = Spool(job.folder, waiting_room, lambda text: tell({"kind": "say", "text": text}))
-    spool.flush(SECONDS_TO_SEND_THE_REST)
+    spool.flush(min(SECONDS_TO_SEND_THE_REST, job.placement.collective_timeout_s / 2))  # the other workers wait
     return spool
 
 
 def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: torch.device) -> Progress:
-    """Load the newest whole checkpoint into the engines; the beginning if there is none.
+    """Load the newest whole checkpoint into the engines; if there is none, what the run begins with.
 
     The first worker chooses it, so that all workers load the same one whatever each of them can see.
     """
@@ -78,6 +117,8 @@ def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: to
         checkpoint = next(valid_checkpoints(job.folder, Path(scratch), say), None) if rank() == 0 else None
         step = from_first_worker(checkpoint.progress.step if checkpoint else -1, device)
         if step < 0:
+            if job.run.init_from:
+                begin(job, engines)
             return Progress()
         checkpoint = checkpoint or fetch_checkpoint(job.folder, step, Path(scratch))
         for name, state in checkpoint.engines.items():
@@ -85,11 +126,39 @@ def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: to
         return checkpoint.progress
 
 
-def start_writing(job: Job, task: Task, spool: Spool, tell: Callable[[Event], None]) -> RunWriter:
-    """Number this attempt and write config.json."""
+def _with_workers(job: Job) -> str:
+    """How many there are this time, where that may change."""
+    return f"with {world_size()} workers" if job.placement.workers.is_range else ""
+
+
+def all_processes() -> list[dict[str, Any]]:
+    """Machine and process id of every worker, the first one's first. Collective."""
+    own = {"host": socket.gethostname(), "pid": os.getpid()}
+    if world_size() == 1:
+        return [own]
+    everyone: list[dict[str, Any]] = [{} for _ in range(world_size())]
+    dist.all_gather_object(everyone, own)
+    return everyone
+
+
+def start_writing(
+    job: Job,
+    task: Task,
+    spool: Spool,
+    tell: Callable[[Event], None],
+    progress: Progress,
+    processes: list[dict[str, Any]],
+) -> RunWriter:
+    """Number this attempt, write who takes part in it from which step, and config.json."""
     attempt = len(job.folder.names("attempts")) + 1
     about = {**job.to_json(), "facts": task.facts()}
-    spool.put(f"attempts/{attempt:03d}.json", json.dumps({"workers": world_size()}).encode())
+    took_part = {
+        "workers": world_size(),
+        "zero_stage": job.placement.zero_stage if job.placement.workers else None,
+        "start_step": progress.step,
+        "processes": processes,
+    }
+    spool.put(f"attempts/{attempt:03d}.json", json.dumps(took_part).encode())
     spool.put("config.json", json.dumps(about, indent=1).encode())
     return RunWriter(job, attempt, spool, tell)
 
@@ -99,8 +168,9 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
     if recorder.last_evaluation:
         evaluation = recorder.last_evaluation[1]
     else:  # an earlier attempt ended after its last checkpoint
-        evaluation, _ = evaluate(task, engines.generator.module)
-    weights = engines.generator.state().weights
+        with engines.generator.averaged():
+            evaluation, _ = evaluate(task, engines.generator.module)
+    weights = engines.generator.state().averaged_weights
     if recorder.writer is None:
         return
     folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"

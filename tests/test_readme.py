@@ -59,4 +59,4 @@ def test_the_demo_is_a_valid_training_command():
     assert words[1] == "train"
     job = parse(words[2:]).job
     assert job.run.preset == "aign"
-    assert job.placement.workers == 2
+    assert str(job.placement.workers) == "2"

@@ -1,7 +1,7 @@
 """Ways to make a network's forward and backward cheaper that, beside rounding, do not change what it computes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from aign.errors import UserError
 from aign.training.batch_norm import without_statistics
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+REPEATED = (nn.Sequential, nn.ModuleList)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,15 @@ def accelerate(network: nn.Module, how: Acceleration) -> nn.Module:
     return network
 
 
+def check_acceleration(networks: Iterable[nn.Module], how: Acceleration) -> None:
+    """Raises UserError for an option that has nothing to act on in any of the networks."""
+    inside = [module for network in networks for module in network.modules()]
+    if how.channels_last and not any(isinstance(module, CONVOLUTIONS) for module in inside):
+        raise UserError("channels_last", "no network here has convolutions", "leave it out")
+    if how.activation_checkpointing and not any(isinstance(module, REPEATED) for module in inside):
+        raise UserError("activation_checkpointing", "no network here has repeated layers", "leave it out")
+
+
 def _use_channels_last(network: nn.Module) -> None:
     """Convolutions get and give images with their channels side by side, which GPUs are quicker with.
 
@@ -49,10 +60,6 @@ def _use_channels_last(network: nn.Module) -> None:
 
 def _to_channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(value.contiguous(memory_format=torch.channels_last) for value in inputs)
-
-
-def has_convolutions(network: nn.Module) -> bool:
-    return any(isinstance(module, CONVOLUTIONS) for module in network.modules())
 
 
 def _checkpoint_blocks(network: nn.Module) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Adam, Optimizer
 
 from aign.tasks.base import Task
-from aign.training.acceleration import Acceleration, accelerate
+from aign.training.acceleration import Acceleration, accelerate, check_acceleration
 from aign.training.batch_norm import with_global_batch_norm
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine, TorchEngine
@@ -25,13 +25,14 @@ def make_engines(
     Discriminators with a gradient penalty are not compiled, because compiled networks have no second derivative.
     """
     how = how or Acceleration()
+    names = {name: None for stage in task.stages for name in stage.critics}
+    check_acceleration([task.generator, *(task.critics[name].network for name in names)], how)
 
     def engine(module: nn.Module, lr: float, ema: float = 0.0) -> Engine:
         adam = Adam(module.parameters(), lr=lr, betas=config.betas, fused=next(module.parameters()).is_cuda)
         return make_engine(module, adam, Updates(clip=config.clip, ema=ema, scale_loss=config.precision == "fp16"))
 
     generator = accelerate(with_global_batch_norm(task.generator), how)
-    names = {name: None for stage in task.stages for name in stage.critics}
     differentiated_once = replace(how, compile=how.compile and not config.r1)
     critics = {
         name: accelerate(with_global_batch_norm(task.critics[name].network), differentiated_once) for name in names

@@ -1,7 +1,9 @@
 """A run small enough to train many times, and the commands as a person calls them."""
 
+import contextlib
 import json
 
+import psutil
 import pytest
 import torch
 
@@ -69,3 +71,18 @@ def snapshot():
         return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return snapshot
+
+
+@pytest.fixture(scope="session")
+def train_workers():
+    """Processes of Ray Train workers on this machine that belong to this test run."""
+
+    def train_workers():
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "RayTrainWorker" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    return train_workers

@@ -22,8 +22,7 @@ from tests.ray_jobs.engine_worker import CHANGES, CONTINUED, FULL_CASES, STEPS, 
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, MOMENTS, BUFFERS = ("param", "ema"), ("exp_avg", "exp_avg_sq"), ("buffer",)
-NUM_WORKERS = (1, 2, 3)
-"""Three share a batch unevenly."""
+NUM_WORKERS = tuple(ZERO_STAGES)
 
 
 @dataclass
@@ -59,18 +58,12 @@ class Result:
 def train_all(folder: Path, size: str) -> None:
     """Train every arm, the numbers of workers one after the other."""
     for num in NUM_WORKERS:
-        (folder / str(num)).mkdir()
+        own = folder / str(num)
+        own.mkdir()
+        command = [sys.executable, "-m", "tests.ray_jobs.engine_worker"]
         processes = [
             subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.ray_jobs.engine_worker",
-                    str(rank),
-                    str(num),
-                    str(folder / str(num)),
-                    size,
-                ],
+                [*command, str(rank), str(num), str(own), size],
                 cwd=ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
                 stdout=subprocess.PIPE,
@@ -90,12 +83,12 @@ def result(folder: Path, num_workers: int, case: str, label: str) -> Result:
 
 def labels(num_workers: int, case: str) -> list[str]:
     changes = CHANGES[num_workers] if case == CONTINUED else []
-    return [f"stage {stage}" for stage in ZERO_STAGES] + [f"stage {a} to {b}" for a, b in changes]
+    return [f"stage {stage}" for stage in ZERO_STAGES[num_workers]] + [f"stage {a} to {b}" for a, b in changes]
 
 
 def table(folder: Path) -> Table:
     """Distances of all arms at full size from the plain engine in one process."""
-    shown = Table(title=f"{STEPS} alternating steps, against plain PyTorch in one process on the full batch")
+    shown = Table(title=f"{STEPS['full']} alternating steps, against plain PyTorch in one process on the full batch")
     for column in ("case", "workers", "ZeRO", "weights", "moments", "buffers", "losses", "decisions"):
         shown.add_column(column, justify="left" if column == "case" else "right")
     for case in FULL_CASES:

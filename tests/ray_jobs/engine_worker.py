@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from aign.tasks import pose
+from aign.training.acceleration import Acceleration
 from aign.training.engine import EngineState, TorchEngine
 from aign.training.loop import Progress, draw_batch
 from aign.training.players import make_engines
@@ -25,9 +26,10 @@ from aign.training.workers import mean_over_workers, rank, world_size
 from ray_jobs.checkpoints import Checkpoint, write_checkpoint
 from ray_jobs.engines import DeepSpeedEngine
 
-STEPS, SAVED_AT = 30, 15
-ZERO_STAGES = (0, 1, 2, 3)
-CHANGES = {1: [*permutations(ZERO_STAGES, 2)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)], 3: [(3, 1)]}
+STEPS = {"full": 30, "small": 12}
+ZERO_STAGES = {1: (0, 1, 2, 3), 2: (0, 1, 2, 3), 3: (1, 3)}
+"""By number of workers. Three share a batch unevenly, and are slow on two cores."""
+CHANGES = {1: [*permutations(ZERO_STAGES[1], 2)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)], 3: [(3, 1)]}
 """From which stage's state to which stage a run is continued, by number of workers."""
 RULE = {
     "batch_size": 16,
@@ -41,17 +43,20 @@ RULE = {
     "theta_g": 0.77,
     "r1": 0.0,  # stage 3 cannot differentiate twice
 }
-OPTIONS = {"clip": 0.05, "ema": 0.9, "warmup_steps": 5, "steps": STEPS}
+OPTIONS = {"clip": 0.05, "ema": 0.9, "warmup_steps": 5, "steps": 30}
 CASES = {
     "rule": RULE,
     "clip, ema, cosine": RULE | OPTIONS | {"lr_schedule": "cosine"},
     "accumulate, linear": RULE | OPTIONS | {"lr_schedule": "linear", "accumulate": 2},
+    "recompute, offload": RULE,
     "bf16": RULE | {"precision": "bf16"},
     "fp16": RULE | {"precision": "fp16"},
 }
 """What is compared between engines. Every one has batch norm, two discriminators and the paper's update rule."""
 FULL_CASES = CASES | {"default rates": RULE | {"generator_lr": 5e-4, "discriminator_lr": 1e-4}}
 """Those of networks at full size. At default learning rates rounding grows faster: a leaky ReLU has a kink."""
+FRUGAL = "recompute, offload"
+"""The case with activation checkpointing and, where something is sharded, the optimizer offloaded."""
 CONTINUED = "clip, ema, cosine"
 """The case whose state is handed from stage to stage: it has the most of it."""
 SMALL = {"width": 32, "num_blocks": 1}
@@ -65,7 +70,7 @@ State = dict[str, EngineState]
 class Player:
     """The pose task with networks of its own; data is shared, because it is slow to make."""
 
-    def __init__(self, pristine, training, zero_stage, *, spoilt=False):
+    def __init__(self, pristine, training, zero_stage, *, frugal=False, spoilt=False):
         self.task, self.training, self.progress = copy.copy(pristine), training, Progress()
         self.task.generator = copy.deepcopy(pristine.generator)
         self.task.critics = {
@@ -78,8 +83,10 @@ class Player:
                     tensor.mul_(2)
         engine = TorchEngine
         if zero_stage is not None:
-            engine = partial(DeepSpeedEngine, zero_stage=zero_stage, micro_batch_size=16 // world_size())
-        self.engines = make_engines(self.task, training, engine)
+            place = {"micro_batch_size": 16 // world_size(), "offload": frugal and zero_stage > 0}
+            engine = partial(DeepSpeedEngine, zero_stage=zero_stage, **place)
+        how = Acceleration(activation_checkpointing=frugal and zero_stage is not None)
+        self.engines = make_engines(self.task, training, engine, how)
         self.decisions, self.losses = [], []
 
     def train_to(self, end):
@@ -113,32 +120,32 @@ def run(case: str, *, full: bool) -> RunConfig:
 
 
 def cases(num_workers: int, *, full: bool) -> list[str]:
-    """Three workers, which share a batch unevenly, are slow on two cores: they leave half precision out."""
-    chosen = FULL_CASES if full else CASES
-    return [case for case in chosen if num_workers < 3 or "precision" not in chosen[case]]
+    every = FULL_CASES if full else CASES
+    return [case for case in every if num_workers < 3 or ("precision" not in every[case] and case != FRUGAL)]
 
 
 def train_all(folder: Path, *, full: bool) -> None:
-    """Thirty steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
+    """Some steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
     pristine = run("rule", full=full).make_task()
+    steps = STEPS["full" if full else "small"]
     saved = {}
     for case in cases(world_size(), full=full):
         training = run(case, full=full).training
         if world_size() == 1:
             plain = Player(pristine, training, None)
-            plain.train_to(STEPS)
+            plain.train_to(steps)
             plain.write(folder / case / "plain")
-        for zero_stage in ZERO_STAGES:
-            player = Player(pristine, training, zero_stage)
-            player.train_to(SAVED_AT)
+        for zero_stage in ZERO_STAGES[world_size()]:
+            player = Player(pristine, training, zero_stage, frugal=case == FRUGAL)
+            player.train_to(steps // 2)
             if case == CONTINUED:
                 saved[zero_stage] = player.state(), player.progress
-            player.train_to(STEPS)
+            player.train_to(steps)
             player.write(folder / case / f"stage {zero_stage}")
     for before, after in CHANGES[world_size()]:
         player = Player(pristine, run(CONTINUED, full=full).training, after, spoilt=True)
         player.load(*saved[before])
-        player.train_to(STEPS)
+        player.train_to(steps)
         player.write(folder / CONTINUED / f"stage {before} to {after}")
 
 

@@ -21,7 +21,7 @@ from ray_jobs.checkpoints import (
     valid_checkpoints,
     write_checkpoint,
 )
-from ray_jobs.job import Job, Placement
+from ray_jobs.job import Job, Placement, Workers
 from ray_jobs.recorder import RunWriter
 from ray_jobs.spool import Spool
 from ray_jobs.storage import Store
@@ -107,12 +107,22 @@ def flip_one_bit(path):
     path.write_bytes(data)
 
 
+def change_a_digit(path):
+    text = path.read_text()
+    assert '"step": 8,' in text
+    path.write_text(text.replace('"step": 8,', '"step": 9,'))
+
+
 def remove(path):
     path.unlink()
 
 
 TENSOR_FILES = ("generator.safetensors", "discriminators.safetensors", "renderer.safetensors")
-DAMAGES = [*itertools.product((truncate, flip_one_bit, remove), TENSOR_FILES), (truncate, STATE_FILE)]
+DAMAGES = [
+    *itertools.product((truncate, flip_one_bit, remove), TENSOR_FILES),
+    (truncate, STATE_FILE),
+    (change_a_digit, STATE_FILE),
+]
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES)
@@ -159,7 +169,7 @@ def test_a_damaged_state_has_no_objective(run, newest):
 @pytest.fixture
 def write_run(tmp_path):
     """Writes checkpoints with the given objectives as one attempt of a run does; gives the steps that stay."""
-    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=0), name="run")
+    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=Workers(0, 0)), name="run")
     attempts = itertools.count(1)
 
     def write_run(objectives):
@@ -195,7 +205,7 @@ def test_a_later_attempt_knows_the_best_of_earlier_ones(write_run):
 
 
 def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, monkeypatch):
-    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=0), name="run")
+    job = Job(run=RunConfig.of("pose"), placement=Placement(storage=str(tmp_path), workers=Workers(0, 0)), name="run")
     spool = Spool(job.folder, tmp_path / "spool", print)
     order = []
     monkeypatch.setattr(spool, "put", lambda path, data: order.append(path))

@@ -46,4 +46,5 @@ def test_loss_curves_in_half_precision_stay_within_a_bound(num_workers, case, la
 def test_a_state_saved_at_one_stage_continues_at_another_as_if_nothing_had_happened(label, trained):
     before = label.split()[1]
     continued, uninterrupted = trained(2, CONTINUED, label), trained(2, CONTINUED, f"stage {before}")
-    assert continued.distance(uninterrupted, WEIGHTS) <= 1e-7
+    # stages add a gradient's norm up in different orders, and with it what clipping makes of every weight
+    assert continued.distance(uninterrupted, WEIGHTS) <= 1e-6

@@ -14,10 +14,10 @@ from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
 from ray_jobs import train
-from ray_jobs.job import Placement
-from ray_jobs.options import DryRun, parse
+from ray_jobs.job import Placement, Workers
+from ray_jobs.options import Beginning, DryRun, parse, spelling
 
-OPTION_CLASSES = [Placement, TrainingConfig, DryRun, *(task.Config for task in TASKS.values())]
+OPTION_CLASSES = [Placement, Beginning, TrainingConfig, DryRun, *(task.Config for task in TASKS.values())]
 
 
 def explained_fields(kind):
@@ -37,7 +37,7 @@ def test_every_option_is_explained(kind):
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_no_two_options_share_a_name(task):
-    kinds = (Placement, TrainingConfig, DryRun, task.Config)
+    kinds = (Placement, Beginning, TrainingConfig, DryRun, task.Config)
     count = Counter(field.name for kind in kinds for field in dataclasses.fields(kind))
     assert not [name for name, times in count.items() if times > 1]
     assert "preset" not in count  # the one option that comes before all others
@@ -48,9 +48,9 @@ def test_help_names_every_option_of_the_job(capsys):
         parse(["pose", "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for kind in (Placement, TrainingConfig, DryRun, TASKS["pose"].Config):
+    for kind in (Placement, Beginning, TrainingConfig, DryRun, TASKS["pose"].Config):
         for field in dataclasses.fields(kind):
-            assert f"--{field.name.replace('_', '-')}" in said
+            assert spelling(field.name) in said
 
 
 def test_a_preset_changes_defaults():
@@ -90,6 +90,12 @@ def test_the_command_line_and_the_notebook_make_the_same_run():
         (["pose", "--steps", "many"], "many"),
         (["pose", "--zero-stage", "4"], "4"),
         (["pose", "--workers", "-1"], "workers = -1"),
+        (["pose", "--workers", "x"], "workers = x: neither a number nor a range"),
+        (["pose", "--workers", "4:1"], "workers = 4:1: not a range"),
+        (["pose", "--workers", "0:2"], "workers = 0:2: not a range"),
+        (["pose", "--form", "runs/first"], "did you mean --from?"),
+        (["pose", "--collective-timeout-s", "0"], "no time at all"),
+        (["pose", "--workers", "0", "--collective-timeout-s", "60"], "no effect"),
         (["pose", "--workers", "0", "--gpus-per-worker", "1"], "no effect"),
         (["pose", "--workers", "0", "--zero-stage", "2"], "no effect"),
         (["--steps", "3"], "a task comes first"),
@@ -98,6 +104,13 @@ def test_the_command_line_and_the_notebook_make_the_same_run():
 )
 def test_a_mistake_is_one_line(argv, expected, refused):
     assert expected in refused(parse, *argv)
+
+
+@pytest.mark.parametrize(("words", "for_ray"), [("0", 0), ("3", 3), ("1:4", (1, 4)), ("2:2", 2)])
+def test_workers_are_a_number_or_a_range(words, for_ray):
+    job = parse(["pose", "--workers", words]).job
+    assert job.placement.workers.for_ray() == for_ray
+    assert Workers.parse(json.loads(json.dumps(job.to_json()))["placement"]["workers"]) == job.placement.workers
 
 
 @pytest.mark.parametrize("task", TASKS)

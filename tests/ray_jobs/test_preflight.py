@@ -35,12 +35,26 @@ def refused_training(refused, tmp_path, tiny_argv, snapshot, monkeypatch):
     [
         (["--widht", "3"], "did you mean --width?"),
         (["--preset", "agin"], "did you mean aign?"),
-        (["--batch-size", "18"], "use 16"),
+        (["--batch-size", "17"], "use 16"),
+        (["--workers", "1:40"], "40 workers"),
+        (["--from", "nowhere"], "nowhere: is not a run"),
         (["--zero-stage", "3"], "use --zero-stage 2 or --r1 0"),
+        (["--zero-stage", "3", "--r1", "0", "--compile"], "compile with zero_stage = 3"),
+        (["--offload-optimizer"], "there is no GPU whose memory it could spare"),
+        (["--offload-optimizer", "--zero-stage", "0"], "nothing is sharded"),
+        (["--offload-optimizer", "--workers", "0"], "no effect with 0 workers"),
+        (["--accumulate", "9"], "use 36 or more"),
+        (["--ema", "1.5"], "not a decay in [0, 1)"),
+        (["--clip", "-1"], "less than zero"),
     ],
 )
 def test_options_that_cannot_be(options, expected, refused_training):
     assert expected in refused_training(*options)
+
+
+def test_a_compiled_network_on_a_cpu_needs_a_compiler(refused_training, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "needs a C++ compiler" in refused_training("--compile")
 
 
 def test_data_that_is_not_named(refused_training, monkeypatch):

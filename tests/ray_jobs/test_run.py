@@ -1,6 +1,5 @@
 """Whole jobs as a person runs them: trained on a real local Ray, killed, resumed, measured, used, compared, stored."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -63,7 +62,9 @@ def test_two_workers_write_the_run_folder(finished_by_two, metrics):
     assert checkpoint_steps(Store(run)) == [12, 8]
     assert {path.name for path in (run / "export").iterdir()} == {"config.json", "generator.safetensors", "README.md"}
     attempts = [json.loads(path.read_text()) for path in (run / "attempts").iterdir()]
-    assert attempts == [{"workers": 2}]
+    assert [{**attempt, "processes": len(attempt["processes"])} for attempt in attempts] == [
+        {"workers": 2, "zero_stage": 2, "start_step": 0, "processes": 2}
+    ]
 
 
 @pytest.mark.ray
@@ -104,46 +105,54 @@ def test_a_run_that_ended_before_its_export_makes_up_for_it(tiny_argv, tmp_path,
     assert snapshot(tmp_path / "plain" / "export") == before
 
 
-# --- a worker is killed ----------------------------------------------------------------------------------------------
+# --- a worker is killed, or hangs ------------------------------------------------------------------------------------
 
 
-def train_workers():
-    """Processes of Ray Train workers on this machine that belong to this test run."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+@pytest.fixture
+def once_saved(train_workers):
+    """Does something to a worker of a run, from another thread, when the run has its first checkpoint."""
+    stop = threading.Event()
+    threads = []
+
+    def once_saved(run, act):
+        def wait_and_act():
+            while not stop.wait(0.005):
+                if checkpoint_steps(Store(run)) and (workers := train_workers()):
+                    return act(workers[0])
+
+        threads.append(threading.Thread(target=wait_and_act, daemon=True))
+        threads[-1].start()
+
+    yield once_saved
+    stop.set()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.ray
-def test_a_killed_worker_costs_no_step(ray_local, tmp_path, metrics, capsys):
-    run = tmp_path / "killed"
-    killed = []
-
-    def kill_a_worker_after_the_first_checkpoint():
-        while not killed and not stop.wait(0.005):
-            if checkpoint_steps(Store(run)):
-                for worker in train_workers()[:1]:
-                    killed.append(worker.pid)
-                    worker.kill()
-
-    stop = threading.Event()
-    killer = threading.Thread(target=kill_a_worker_after_the_first_checkpoint, daemon=True)
-    killer.start()
-    sizes = ("--width", "32", "--num-blocks", "1", "--batch-size", "16", "--zero-stage", "3", "--r1", "0")
-    moments = ("--steps", "60", "--log-every", "5", "--checkpoint-every", "10", "--evaluate-every", "60")
-    call(train.command, "pose", *sizes, *moments, "--storage", tmp_path, "--name", "killed")
-    stop.set()
-    killer.join()
-    assert len(killed) == 1
-    assert len(list((run / "attempts").iterdir())) == 2
-    said = capsys.readouterr().out
-    assert "killed goes on from step" in said
-    assert set(range(5, 61, 5)) <= set(logged_steps(metrics(run)))
-    assert checkpoint_steps(Store(run))[0] == 60
-    assert json.loads((run / "export" / "config.json").read_text())["progress"]["step"] == 60
+@pytest.mark.parametrize(
+    ("act", "options"),
+    [
+        (psutil.Process.kill, ("--zero-stage", "3", "--r1", "0")),
+        (psutil.Process.suspend, ("--collective-timeout-s", "15")),
+    ],
+    ids=["killed", "hangs"],
+)
+def test_a_lost_worker_costs_no_step(act, options, ray_local, once_saved, train_workers, tmp_path, metrics, capsys):
+    run = tmp_path / "run"
+    lost = []
+    once_saved(run, lambda worker: (lost.append(worker), act(worker)))
+    sizes = ("--width", "32", "--num-blocks", "1", "--batch-size", "16")
+    moments = ("--steps", "100", "--log-every", "5", "--checkpoint-every", "10", "--evaluate-every", "100")
+    call(train.command, "pose", *sizes, *options, *moments, "--storage", tmp_path, "--name", "run")
+    assert len(lost) == 1
+    assert not train_workers()
+    first, second = (json.loads(path.read_text()) for path in sorted((run / "attempts").iterdir()))
+    assert lost[0].pid in [process["pid"] for process in first["processes"]]
+    assert f"run goes on from step {second['start_step']}" in capsys.readouterr().out
+    assert set(range(5, 101, 5)) <= set(logged_steps(metrics(run)))
+    assert checkpoint_steps(Store(run))[0] == 100
+    assert json.loads((run / "export" / "config.json").read_text())["progress"]["step"] == 100
 
 
 # --- measuring and using ---------------------------------------------------------------------------------------------

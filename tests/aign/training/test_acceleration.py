@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from aign.training.acceleration import Acceleration, accelerate, has_convolutions
+from aign.errors import UserError
+from aign.training.acceleration import Acceleration, accelerate, check_acceleration
+from aign.training.players import make_engines
 from aign.training.step import adversarial_step
 
 
@@ -69,9 +71,26 @@ def test_checkpointing_keeps_fewer_activations(plain, rng):
     assert kept(accelerate(plain, HOW["activation_checkpointing"])) < 0.5 * before
 
 
-def test_only_networks_with_convolutions_have_channels_to_put_last(plain):
-    assert has_convolutions(plain)
-    assert not has_convolutions(nn.Linear(2, 2))
+@pytest.mark.parametrize("option", ["channels_last", "activation_checkpointing"])
+def test_what_has_nothing_to_act_on_is_refused(option, plain):
+    how = Acceleration(**{option: True})
+    check_acceleration([nn.Linear(2, 2), plain], how)
+    with pytest.raises(UserError, match=f"{option}.*no network here has.*leave it out"):
+        check_acceleration([nn.Linear(2, 2)], how)
+
+
+def test_compiled_networks_learn_the_same_and_a_gradient_penalty_is_left_to_plain_ones(toy_step, monkeypatch):
+    compiled = []
+    eager = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda net, **how: compiled.append(net) or eager(net, backend="aot_eager")
+    )
+    for r1, num_compiled in ((0.0, 2), (1.0, 1)):
+        plain, fast = toy_step(r1=r1), toy_step(r1=r1)
+        compiled.clear()
+        fast["engines"] = make_engines(fast["task"], fast["config"], how=Acceleration(compile=True))
+        assert len(compiled) == num_compiled
+        torch.testing.assert_close(adversarial_step(**fast)[0], adversarial_step(**plain)[0])
 
 
 def test_accumulated_parts_teach_what_the_whole_batch_does(toy_step):

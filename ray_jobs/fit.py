@@ -1,0 +1,129 @@
+"""One Ray Train run: its workers, what ends or restarts them, and the console's view of it."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.callback import UserCallback
+from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from aign.errors import UserError
+from aign.training.loop import Notice
+from ray_jobs.elastic import ElasticTorchTrainer, SaveBeforeLeaving
+from ray_jobs.job import Job
+from ray_jobs.mailbox import NoticeReader, start_mailbox
+from ray_jobs.recorder import Event
+from ray_jobs.stopping import StopSignal
+from ray_jobs.worker import Ended, run_worker
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_RESIZES = 15.0
+
+
+def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
+    """Run a job on the Ray that this process is connected to.
+
+    Raises UserError if a worker did, and RuntimeError for a run that failed too often.
+    """
+    mailbox = start_mailbox()
+    try:
+        fitting = _in_thread(_trainer(job, mailbox).fit)
+        _watch(fitting, mailbox, show, stop)
+        return fitting.result().return_value
+    except TrainingFailedError as error:
+        mistake = getattr(error, "controller_failure", None)
+        if isinstance(mistake, UserError):
+            raise mistake from None
+        raise RuntimeError(f"{job.name} failed: {_cause(error)}") from error
+    finally:
+        ray.kill(mailbox)
+
+
+def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
+    place = job.placement
+    gpus = {"GPU": place.gpus_per_worker} if place.gpus_per_worker else {}
+    return ElasticTorchTrainer(
+        _train_worker,
+        run=job.folder,
+        mailbox=mailbox,
+        train_loop_config={"job": job, "mailbox": mailbox},
+        torch_config=TorchConfig(timeout_s=place.collective_timeout_s),  # type: ignore[arg-type]
+        scaling_config=ScalingConfig(
+            num_workers=place.workers.for_ray(),
+            elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
+            use_gpu=bool(gpus),
+            resources_per_worker={"CPU": 1, **gpus},
+        ),
+        run_config=RunConfig(
+            name=job.name,
+            storage_path=tempfile.mkdtemp(prefix="aign-ray-"),  # ours is RUN; Ray Train's own bookkeeping is not needed
+            failure_config=FailureConfig(max_failures=place.max_failures),
+            logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[EndAtUserError(), SaveBeforeLeaving(job.folder, mailbox)],  # type: ignore[list-item]
+        ),
+    )
+
+
+class EndAtUserError(UserCallback):
+    """What a person has to mend would only happen again: it ends the run, whichever worker it happened to."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if isinstance(error, UserError):
+                raise error  # Ray Train never retries an error of its controller
+
+
+def _train_worker(config: dict[str, Any]) -> Ended:
+    """Runs on every Ray Train worker."""
+    job, mailbox = config["job"], config["mailbox"]
+    device = ray.train.torch.get_device() if job.placement.gpus_per_worker else None
+    is_first = ray.train.get_context().get_world_rank() == 0
+    look = NoticeReader(mailbox).look if is_first else lambda: Notice.NONE
+    ended = run_worker(job, lambda event: mailbox.put.remote(event) and None, look, device)
+    if is_first:
+        ray.get(mailbox.put.remote({"kind": "ended"}))  # all events have arrived
+    return ended
+
+
+def _in_thread(work: Callable[[], Any]) -> Future:
+    """Ray Train would take over Ctrl-C in the main thread. Nothing waits for this one where the console fails."""
+    future: Future = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="fit", daemon=True).start()
+    return future
+
+
+def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: StopSignal) -> None:
+    """Show what the run tells until it has ended, and pass on that it is to stop."""
+    told = False
+    while True:
+        last = fitting.done()
+        for event in ray.get(mailbox.take.remote()):
+            show(event)
+        if last:
+            return
+        if stop.signum and not told:
+            told = True
+            mailbox.notify.remote(Notice.STOP)
+            show({"kind": "say", "text": StopSignal.TEXT})
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what went wrong in a worker."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

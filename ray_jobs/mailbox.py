@@ -1,0 +1,68 @@
+"""Between the process that started a run and the run's workers: events one way, notices the other.
+
+Nobody waits for it in a step: events are sent without an answer, and a notice is a call that is answered when there
+is one.
+"""
+
+import asyncio
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from aign.training.loop import Notice
+from ray_jobs.recorder import Event
+
+
+class Mailbox:
+    """The actor. It lives on the machine of the process that started the run: others may go away."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._notice = Notice.NONE
+        self._changed = asyncio.Event()
+
+    async def put(self, event: Event) -> None:
+        """From the first worker."""
+        self._events.append(event)
+
+    async def take(self) -> list[Event]:
+        """Events since the last call, for the console."""
+        taken, self._events = self._events, []
+        return taken
+
+    async def notify(self, notice: Notice) -> None:
+        """For the workers, which heed the most urgent notice."""
+        self._notice = max(self._notice, notice)
+        self._changed.set()
+
+    async def begin(self) -> None:
+        """A new group of workers starts: what its forerunners were to save is done or lost; STOP stays."""
+        self._notice = Notice.STOP if self._notice == Notice.STOP else Notice.NONE
+
+    async def notice_above(self, heard: Notice) -> Notice:
+        """The first notice that is more urgent than ``heard``, when there is one."""
+        while self._notice <= heard:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._notice
+
+
+def start_mailbox() -> Any:
+    """A new Mailbox actor."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+
+
+class NoticeReader:
+    """The loop's ``look`` on the first worker: it never waits."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox, self._heard = mailbox, Notice.NONE
+        self._next = mailbox.notice_above.remote(self._heard)
+
+    def look(self) -> Notice:
+        if self._heard < Notice.STOP and ray.wait([self._next], timeout=0)[0]:
+            self._heard = ray.get(self._next)
+            self._next = self._mailbox.notice_above.remote(self._heard)
+        return self._heard

@@ -1,0 +1,108 @@
+"""How runs end before their end: asked to stop, or by a mistake that only a person can mend."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ray_jobs import train
+from ray_jobs.checkpoints import checkpoint_steps
+from ray_jobs.console import run_command
+from ray_jobs.storage import Store
+
+ENDLESS = ("--steps", "100000", "--log-every", "5", "--checkpoint-every", "20", "--evaluate-every", "100000")
+SIZES = ("--width", "32", "--num-blocks", "1", "--batch-size", "16")
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """The command line of a run that does not end by itself, and its folder."""
+    return ["pose", *SIZES, *ENDLESS, "--storage", str(tmp_path), "--name", "run"], tmp_path / "run"
+
+
+def signal_once_saved(run, signum, after=0):
+    """Sends this process a signal, from another thread, when a run has a checkpoint of a later step."""
+
+    def wait_and_send():
+        while next(iter(checkpoint_steps(Store(run))), 0) <= after:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signum)
+
+    threading.Thread(target=wait_and_send, daemon=True).start()
+
+
+def status_of(argv):
+    with pytest.raises(SystemExit) as ended:
+        run_command(train.command, argv)
+    return ended.value.code
+
+
+# --- asked to stop ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workers", "signum", "status"),
+    [
+        ("0", signal.SIGTERM, 143),
+        ("0", signal.SIGINT, 130),
+        pytest.param("2", signal.SIGTERM, 143, marks=pytest.mark.ray),
+    ],
+)
+def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(workers, signum, status, endless, capsys, request):
+    if workers != "0":
+        request.getfixturevalue("ray_local")
+    argv, run = endless
+    signal_once_saved(run, signum)
+    before = signal.getsignal(signum)
+    assert status_of([*argv, "--workers", workers]) == status
+    assert signal.getsignal(signum) == before
+    newest = checkpoint_steps(Store(run))[0]
+    assert newest % 5 == 0  # the next moment of logging, not that of a checkpoint
+    assert capsys.readouterr().out.endswith(f"run stopped at step {newest}; the same command goes on from there\n")
+    assert not (run / "export").exists()
+
+
+def test_a_stopped_run_goes_on(endless, capsys):
+    argv, run = endless
+    stopped_at = 0
+    for _ in range(2):
+        signal_once_saved(run, signal.SIGTERM, after=stopped_at)
+        assert status_of([*argv, "--workers", "0"]) == 143
+        before, stopped_at = stopped_at, checkpoint_steps(Store(run))[0]
+    assert f"run goes on from step {before}" in capsys.readouterr().out
+    assert stopped_at > before > 0
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    """While nobody looks whether there was a first one."""
+    script = "import os, signal, time\nfrom ray_jobs.stopping import StopSignal\nwith StopSignal():\n"
+    script += "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=30).returncode == -signal.SIGTERM
+
+
+# --- a mistake that only a person can mend ---------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+def test_a_mistake_that_only_the_first_worker_sees_ends_the_run_at_once(ray_local, endless, refused, train_workers):
+    """A file is where its results would wait for the store, and another worker waits for it."""
+    argv, run = endless
+    waiting_room = Path(tempfile.gettempdir()) / "aign-spool" / hashlib.sha256(str(run).encode()).hexdigest()[:16]
+    waiting_room.parent.mkdir(exist_ok=True)
+    waiting_room.write_text("not a folder")
+    started = time.monotonic()
+    try:
+        said = refused(train.command, *argv)
+    finally:
+        waiting_room.unlink()
+    assert str(waiting_room) in said
+    assert time.monotonic() - started < 120  # far from the 300 s after which the other worker would give up
+    assert not (run / "attempts").exists()
+    assert not train_workers()
