@@ -17,11 +17,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aign.training.engine import EngineState, load_meta, meta_of, update_count
+from aign.training.engine import EngineState, load_meta, meta_of, persistent_buffers, update_count
 from aign.training.updates import Average, LossScale, Updates, exchanged, finish_gradients
 from aign.training.workers import rank, world_size
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+BUCKET_SIZE = 2**22
+"""Gradients summed at once. DeepSpeed allocates a buffer of so many in every step: above 32 MiB from fresh pages."""
 
 
 def import_deepspeed() -> Any:
@@ -135,7 +137,7 @@ class DeepSpeedEngine:
 
     def state(self) -> EngineState:
         tensors, updates = self._whole_stage_0() if self.zero_stage == 0 else self._whole_sharded()
-        tensors |= {f"buffer/{name}": buffer for name, buffer in self.module.named_buffers()}
+        tensors |= {f"buffer/{name}": buffer for name, buffer in persistent_buffers(self.module).items()}
         tensors |= {f"ema/{name}": value for name, value in self._whole_averages().items()}
         return EngineState(
             {
@@ -181,7 +183,7 @@ class DeepSpeedEngine:
         else:
             self._load_masters_and_moments(tensors, state.meta["updates"])
         self._load_model_copy(tensors)
-        for name, buffer in self.module.named_buffers():
+        for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(tensors[f"buffer/{name}"])
         load_meta(state.meta, self._average, self._loss_scale)
         if self._average:
@@ -273,7 +275,12 @@ class DeepSpeedEngine:
 
 def engine_config(zero_stage: int, micro_batch_size: int, updates: Updates, *, offload: bool) -> dict[str, Any]:
     """DeepSpeed's config, with all that it would otherwise choose by itself."""
-    zero: dict[str, Any] = {"stage": zero_stage}
+    zero: dict[str, Any] = {"stage": zero_stage, "reduce_bucket_size": BUCKET_SIZE}
+    if zero_stage in (1, 2):
+        # a gradient is summed only where it is kept: all-reduce would send as much again
+        zero["use_multi_rank_bucket_allreduce"] = False
+        if not (offload or updates.clip or updates.scale_loss):
+            zero["compute_grad_norm"] = False  # it makes workers meet twice more, for nobody
     if offload:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {

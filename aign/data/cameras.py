@@ -28,14 +28,16 @@ def random_cameras(random: Float[Tensor, "batch 7"], image_size: int) -> dict[st
     The person turns all the way round; the camera pitches and rolls a little.
     """
     yaw, pitch, roll, focal, field, dx, dy = random.unbind(-1)
-    turn = torch.stack([torch.zeros_like(yaw), 2 * math.pi * yaw, torch.zeros_like(yaw)], dim=-1)
-    tilt = torch.stack([_between(PITCH_RAD, pitch), torch.zeros_like(yaw), _between(ROLL_RAD, roll)], dim=-1)
+    none = torch.zeros_like(yaw)
+    turn = torch.stack([none, 2 * math.pi * yaw, none], dim=-1)
+    tilt = torch.stack([_between(PITCH_RAD, pitch), none, _between(ROLL_RAD, roll)], dim=-1)
+    tilted, turned = rotation_from_euler(torch.cat([tilt, turn])).chunk(2)
     focal_px = image_size * _between(FOCAL, focal)
     width_mm = _between(FIELD_MM, field)
     shift = torch.stack([2 * dx - 1, 2 * dy - 1], dim=-1) * (OFF_CENTRE * width_mm[:, None])
     depth = focal_px * width_mm / image_size
     return {
-        "rotation": rotation_from_euler(tilt) @ rotation_from_euler(turn),
+        "rotation": tilted @ turned,
         "translation_mm": torch.cat([shift, depth[:, None]], dim=-1),
         "focal_px": focal_px,
     }

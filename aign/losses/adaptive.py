@@ -46,6 +46,9 @@ class AdaptiveLoss(nn.Module):
         times_scale: bool = False,
     ) -> None:
         super().__init__()
+        self.changing: dict[str, Tensor] = {}
+        """Means of alpha and scale in the last call, of those that are not fixed: taken there, because where weights
+        are sharded they are not there at other times."""
         learnt = isinstance(alpha, AdaptiveAlpha) or isinstance(scale, AdaptiveScale)
         self.size, self._alpha, self._scale, self.scale_floor = size, alpha, scale, scale_floor
         self.likelihood = learnt if likelihood is None else likelihood
@@ -67,6 +70,7 @@ class AdaptiveLoss(nn.Module):
         if residual.shape[1:] != self.size:
             raise ValueError(f"residuals are {tuple(residual.shape[1:])}, but the loss was made for {self.size}")
         alpha, scale = self.alpha(done), self.scale(done)
+        self.changing = self._changing(alpha, scale, residual)
         loss = self.density.nll(residual, alpha, scale) if self.likelihood else rho(residual, alpha, scale)
         return loss * scale if self.times_scale else loss
 
@@ -84,6 +88,14 @@ class AdaptiveLoss(nn.Module):
             return self._scale.at(done)
         above = softplus(_widened(self.latent_scale) + math.log(math.expm1(1)))  # 1 at the start
         return self.scale_floor + (self._scale.start - self.scale_floor) * above
+
+    def _changing(self, alpha: Floats, scale: Floats, like: Tensor) -> dict[str, Tensor]:
+        both = {"alpha": (self._alpha, alpha), "scale": (self._scale, scale)}
+        return {
+            name: value.detach().mean() if isinstance(value, Tensor) else like.new_full((), value)
+            for name, (kind, value) in both.items()
+            if not isinstance(kind, Fixed)
+        }
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self._alpha}, scale={self._scale}, likelihood={self.likelihood}"

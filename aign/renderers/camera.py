@@ -11,8 +11,13 @@ NEAR_MM = 100.0
 
 def rotation_from_euler(angles_rad: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
     """R = Rx(a) Ry(b) Rz(c)^T of the paper (section 2.1), from angles in radians."""
-    a, b, c = angles_rad.unbind(-1)
-    return _about("x", a) @ _about("y", b) @ _about("z", c).mT
+    (sin_a, sin_b, sin_c), (cos_a, cos_b, cos_c) = angles_rad.sin().unbind(-1), angles_rad.cos().unbind(-1)
+    rows = (
+        *(cos_b * cos_c, cos_b * sin_c, sin_b),
+        *(sin_a * sin_b * cos_c - cos_a * sin_c, cos_a * cos_c + sin_a * sin_b * sin_c, -sin_a * cos_b),
+        *(-sin_a * sin_c - cos_a * sin_b * cos_c, sin_a * cos_c - cos_a * sin_b * sin_c, cos_a * cos_b),
+    )
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def rotation_from_6d(columns: Float[Tensor, "batch 6"]) -> Float[Tensor, "batch 3 3"]:
@@ -44,13 +49,3 @@ def centre_and_spread(
     centre = keypoints_px.mean(1)
     spread = (keypoints_px - centre[:, None]).square().sum(-1).mean(-1).sqrt()
     return centre, spread.clamp(min=1.0)
-
-
-def _about(axis: str, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
-    sin, cos, one, zero = angle.sin(), angle.cos(), torch.ones_like(angle), torch.zeros_like(angle)
-    rows = {
-        "x": (one, zero, zero, zero, cos, -sin, zero, sin, cos),
-        "y": (cos, zero, sin, zero, one, zero, -sin, zero, cos),
-        "z": (cos, -sin, zero, sin, cos, zero, zero, zero, one),
-    }[axis]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

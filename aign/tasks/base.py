@@ -120,8 +120,12 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def reconstruction(self, rendered: Observed, observed: Observed) -> Terms:
-        """Terms that compare what is rendered with what was observed."""
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
+        """Terms that compare what is rendered with what was observed.
+
+        ``done`` is the fraction of the run that is done, which schedules go by. Terms without a weight, such as a
+        learnt alpha, are only recorded.
+        """
 
     def priors(self, inferred: Factors) -> Terms:
         """Terms on unlabelled samples that need neither rendering nor memories."""

@@ -29,7 +29,8 @@ from aign.errors import UserError
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.evaluation.pose_picture import draw_poses
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
-from aign.losses.robust import rho
+from aign.losses.adaptive import AdaptiveLoss
+from aign.losses.schedules import Schedule, parse_alpha, parse_scale
 from aign.memories import Memory, balanced
 from aign.renderers.skeleton import Skeleton
 from aign.renderers.skeleton_basis import BasisRenderer
@@ -80,14 +81,24 @@ class PoseConfig:
     """Weight of the reconstruction, Sup3."""
     adversarial_weight: float = 0.02
     """Weight of the adversarial losses, Sup4: beta of Eq. 1; 0 switches memories off."""
-    alpha: float = 1.0
-    """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure."""
-    scale_px: float = 2.0
-    """Where the reprojection loss stops being quadratic, px."""
+    alpha: str = "fixed:1"
+    """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure. fixed:1, linear:2:0,
+    cosine:2:-2, gnc (the paper's annealing), piecewise:0=2,0.5=1,1=0, or adaptive:0:2, which learns it."""
+    scale_px: str = "fixed:2"
+    """Where the reprojection loss stops being quadratic, px: fixed:2, linear:8:2, geometric:8:2, or adaptive:2."""
 
     def __post_init__(self) -> None:
         if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
             raise UserError(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
+        for name, parse in (("alpha", parse_alpha), ("scale_px", parse_scale)):
+            object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
+        self.reprojection_loss()
+
+    def reprojection_loss(self) -> AdaptiveLoss:
+        """The robust loss of reprojection residuals, px. Raises UserError for an alpha that excludes the scale."""
+        alpha, scale = parse_alpha(self.alpha), parse_scale(self.scale_px)
+        scheduled = isinstance(alpha, Schedule) and isinstance(scale, Schedule)
+        return AdaptiveLoss(alpha=alpha, scale=scale, times_scale=scheduled)
 
 
 SUPERVISION = {
@@ -186,6 +197,7 @@ class PoseTask(Task):
             self.generator: nn.Module = HeatmapLifter(**sizes)
         else:
             self.generator = ResidualLifter(**sizes, num_blocks=config.num_blocks)
+        self.generator.reprojection_loss = config.reprojection_loss()  # learnt with the generator, if it is learnt
 
     @classmethod
     def check_data(cls, config: PoseConfig) -> None:
@@ -296,11 +308,12 @@ class PoseTask(Task):
             + (inferred["focal_px"] / truth["focal_px"]).log().square().mean(),
         }
 
-    def reconstruction(self, rendered: Observed, observed: Observed) -> Terms:
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
         """Robust reprojection error, in half image sizes; joints behind the camera say nothing."""
         residual_px = (rendered["keypoints_px"] - observed["keypoints_px"]) * rendered["in_front"][..., None]
-        loss = self.config.scale_px * rho(residual_px, self.config.alpha, self.config.scale_px)
-        return {"reprojection": loss.sum(-1).mean() / (self.config.image_size / 2)}
+        robust: Any = self.generator.reprojection_loss
+        loss = robust(residual_px.flatten(), done).unflatten(0, residual_px.shape)
+        return {"reprojection": loss.sum(-1).mean() / (self.config.image_size / 2)} | robust.changing
 
     def joints(self, inferred: Factors) -> Tensor:
         """(batch, joints, 3) in the camera frame, mm."""

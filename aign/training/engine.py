@@ -101,7 +101,7 @@ class TorchEngine:
                     counts[name] = int(value)
                 else:
                     tensors[f"{key}/{name}"] = value
-        tensors |= {f"buffer/{name}": buffer for name, buffer in self.module.named_buffers()}
+        tensors |= {f"buffer/{name}": buffer for name, buffer in persistent_buffers(self.module).items()}
         if self._average:
             names = (name for name, _ in self.module.named_parameters())
             tensors |= {f"ema/{name}": value for name, value in zip(names, self._average.values, strict=True)}
@@ -127,6 +127,12 @@ class TorchEngine:
             averages = state.averaged_weights
             for (name, _), value in zip(self.module.named_parameters(), self._average.values, strict=True):
                 value.copy_(averages[name])
+
+
+def persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that a state dict holds: a table that is always the same is not learnt, and not kept."""
+    kept = module.state_dict(keep_vars=True).keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name in kept}
 
 
 def update_count(count: int, optimizer: Optimizer, device: torch.device) -> Tensor:

@@ -75,11 +75,13 @@ def train(
     recorder: Recorder,
     start: Progress | None = None,
     look: Callable[[], Notice] = lambda: Notice.NONE,
+    until: int | None = None,
 ) -> Progress:
     """Run a task's stages from ``start`` (default: the beginning) to the end, and return how far it came.
 
     ``look`` asks whether there is a notice for this worker: whenever metrics are logged, on every worker. Where the
-    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells).
+    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells); so it does at the
+    step ``until``.
     Raises UserError when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
@@ -102,7 +104,8 @@ def train(
         for engine in (engines.generator, engines.discriminators):
             if engine is not None:
                 engine.set_lr_factor(config.lr_factor(progress.clock))
-        terms, updates = adversarial_step(task, engines, stage, batch, config, progress.step)
+        done = min(1.0, progress.clock / config.steps)
+        terms, updates = adversarial_step(task, engines, stage, batch, config, progress.step, done)
         interval.add(terms)
         progress = progress.after(updates)
         stage_done = progress.stage_clock >= lengths[progress.stage]
@@ -112,6 +115,8 @@ def train(
         if due(config.log_every) or due(config.checkpoint_every) or stage_done:
             values, notice = interval.close(look())
             recorder.log(progress, stage, values)
+        if until is not None and progress.step >= until and not finished:
+            notice = Notice.STOP
         if due(config.evaluate_every):
             with engines.generator.averaged():
                 evaluation, inferred = evaluate(task, engines.generator.module)

@@ -66,9 +66,12 @@ class Engines:
 
 
 def adversarial_step(
-    task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int
+    task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int, done: float = 0.0
 ) -> tuple[Terms, int]:
-    """One step of a stage: all its loss terms (unweighted, this worker's) and generator updates made."""
+    """One step of a stage: all its loss terms (unweighted, this worker's) and generator updates made.
+
+    ``done`` is the fraction of the run that is done.
+    """
     generator, discriminators = engines.generator.module, engines.discriminators
     parts = batch.split()
     # one forward serves both phases; of several parts it would keep all graphs in memory
@@ -86,7 +89,7 @@ def adversarial_step(
     with frozen(discriminators):
 
         def judge(part: Batch, inferred: Inferred) -> Terms:
-            return generator_terms(task, stage, discriminators, part, *inferred, config)
+            return generator_terms(task, stage, discriminators, part, *inferred, config, done)
 
         terms = {}
         if inferred:
@@ -159,13 +162,14 @@ def generator_terms(
     labelled: Factors | None,
     unlabelled: Factors | None,
     config: TrainingConfig,
+    done: float,
 ) -> Terms:
     """Supervision on labelled samples; reconstruction, priors and -log D(G(x)) on unlabelled ones."""
     terms: Terms = {}
     if batch.labelled is not None and labelled is not None:
         terms |= task.supervision(labelled, batch.labelled["truth"])
     if batch.unlabelled is not None and unlabelled is not None:
-        terms |= task.reconstruction(task.renderer(unlabelled), batch.unlabelled["observed"])
+        terms |= task.reconstruction(task.renderer(unlabelled), batch.unlabelled["observed"], done)
         terms |= task.priors(unlabelled)
         for name in stage.critics:
             network = discriminators.module.get_submodule(name)  # type: ignore[union-attr]

@@ -155,7 +155,7 @@ class ToyTask(Task):
     def supervision(self, inferred, truth):
         return {"supervision": (inferred["z"] - truth["z"]).square().mean()}
 
-    def reconstruction(self, rendered, observed):
+    def reconstruction(self, rendered, observed, done):
         return {"reconstruction": (rendered["x"] - observed["x"]).square().mean()}
 
     def measure(self, inferred, test):

@@ -1,78 +1,71 @@
-"""Our adversarial step beside a hand-written textbook loop: same networks, optimizer and data, in one run."""
+"""Time and bytes of our adversarial step on DeepSpeed, beside two hand-written loops in the same two processes."""
 
+import json
 import statistics
-import time
 
 import pytest
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from aign.training.loop import draw_batch
-from aign.training.players import make_engines
-from aign.training.run_config import RunConfig
-from aign.training.step import adversarial_step
+from tests.benchmarks.contestants import OWN_ORDER, TEXTBOOK, ZERO_STAGES, stage_name
+from tests.benchmarks.processes import NUM_WORKERS, run_workers
+from tests.benchmarks.traffic import least_bytes
 
-STEPS, ROUNDS = 30, 5
-
-
-def ours(run):
-    task = run.make_task()
-    engines = make_engines(task, run.training)
-    stage = task.stages[-1]
-
-    def steps():
-        for step in range(STEPS):
-            batch = draw_batch(task, stage, run.training, step)
-            adversarial_step(task, engines, stage, batch, run.training, step)
-
-    return steps
+TARGETS = {0: (1.00, 1.05), 1: (1.00, 1.05), 2: (1.10, 1.15)}
+"""By ZeRO stage: at most so many times the step of the textbook's loop, and of the loop in our order."""
+SAME = 1e-3
+"""Largest relative difference of losses after ten steps: rounding, grown by Adam."""
 
 
-def textbook(run):
-    """Two discriminator passes, as most GAN code has it."""
-    task = run.make_task()
-    (name,) = task.critics
-    critic, generator, stage = task.critics[name], task.generator, task.stages[-1]
-    make = {"lr": 1e-4, "betas": run.training.betas}
-    g_adam, d_adam = (
-        torch.optim.Adam(generator.parameters(), **make),
-        torch.optim.Adam(critic.network.parameters(), **make),
-    )
-
-    def steps():
-        for step in range(STEPS):
-            batch = draw_batch(task, stage, run.training, step)
-            observed = batch.unlabelled["observed"]
-            d_adam.zero_grad()
-            fake = critic.sees({k: v.detach() for k, v in generator(observed).items()})
-            real_logits, fake_logits = critic.network(critic.sees(batch.remembered[name])), critic.network(fake)
-            loss = bce(real_logits, torch.ones_like(real_logits)) + bce(fake_logits, torch.zeros_like(fake_logits))
-            loss.backward()
-            d_adam.step()
-            g_adam.zero_grad()
-            inferred = generator(observed)
-            logits = critic.network(critic.sees(inferred))
-            reprojection = task.reconstruction(task.renderer(inferred), observed)["reprojection"]
-            (reprojection + 0.02 * bce(logits, torch.ones_like(logits))).backward()
-            g_adam.step()
-
-    return steps
+@pytest.fixture(scope="module", params=["pose", "images"])
+def measured(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    run_workers("tests.benchmarks.step_worker", folder, request.param)
+    return {"task": request.param, **json.loads((folder / "measured.json").read_text())}
 
 
-def seconds(steps) -> float:
-    started = time.perf_counter()
-    steps()
-    return (time.perf_counter() - started) / STEPS
+def test_all_contestants_do_the_same_work(measured):
+    expected = measured["losses"][TEXTBOOK]
+    for losses in measured["losses"].values():
+        assert losses == pytest.approx(expected, rel=SAME)
+    assert max(measured["apart"].values()) == 0
 
 
-@pytest.mark.parametrize("preset", ["aign", "aign-paper"])
-def test_step_time(preset, capsys):
-    run = RunConfig.of("pose", preset, r1=0.0, update_rule="always", pairs_weight=0.0, discriminators=("joints",))
-    loops = {"ours": ours(run), "textbook": textbook(run)}
-    times = {name: [seconds(loop) for _ in range(ROUNDS + 1)][1:] for name, loop in loops.items()}
-    ours_ms, textbook_ms = (1000 * statistics.median(times[name]) for name in ("ours", "textbook"))
+def test_step_time(measured, capsys):
+    rounds = measured["rounds"]
+    lines = [
+        f"{'step of ' + measured['task']:24} {'ms':>7} {'/ textbook':>11} {'/ our order':>12} {'CPU ms':>8}"
+        f"   medians of {len(rounds)} rounds"
+    ]
+    for who in rounds[0]:
+        ratios = [ratio(rounds, who, base) for base in (TEXTBOOK, OWN_ORDER)]
+        wall, cpu = (statistics.median(measured[who][kind] for measured in rounds) for kind in ("wall", "cpu"))
+        lines.append(f"{who:24} {wall:7.1f} {ratios[0]:11.2f} {ratios[1]:12.2f} {cpu:8.1f}   {verdict(who, ratios)}")
+    show(lines, capsys)
+
+
+def test_bytes_sent(measured, capsys):
+    count = measured["num_parameters"]
+    lines = [f"{'sent by ' + measured['task']:24} {'MiB':>7} {'/ least':>11}   calls; {count / 1e6:.2f}M parameters"]
+    for who, counted in measured["traffic"].items():
+        sent, calls = sum(counted["sent"].values()), counted["calls"]
+        least = least_bytes(count, int(who[-1]) if who[-1].isdigit() else 0, NUM_WORKERS)
+        said = ", ".join(f"{number} {name}" for name, number in calls.items())
+        lines.append(f"{who:24} {sent / 2**20:7.2f} {sent / least:11.2f}   {said}")
+    show(lines, capsys)
+
+
+def ratio(rounds: list[dict[str, dict[str, float]]], who: str, base: str) -> float:
+    """The median of ratios within a round: what else the machine does then slows both."""
+    return statistics.median(measured[who]["wall"] / measured[base]["wall"] for measured in rounds)
+
+
+def verdict(who: str, ratios: list[float]) -> str:
+    targets = {stage_name(stage): TARGETS.get(stage) for stage in ZERO_STAGES}.get(who)
+    if targets is None:
+        return ""
+    missed = any(measured > target for measured, target in zip(ratios, targets, strict=True))
+    return f"{'MISSED' if missed else 'met'}: at most {targets[0]:.2f} and {targets[1]:.2f}"
+
+
+def show(lines: list[str], capsys: pytest.CaptureFixture) -> None:
     with capsys.disabled():
-        print(
-            f"\nstep of {preset}: ours {ours_ms:.1f} ms, textbook {textbook_ms:.1f} ms,"
-            f" ratio {ours_ms / textbook_ms:.2f} (medians of {ROUNDS})"
-        )
+        print("\n" + "\n".join(lines))

@@ -41,6 +41,8 @@ RULE = {
     "update_rule": "paper",
     "theta_d": 0.663,  # with these two the rule skips, updates once and updates twice within the first ten steps
     "theta_g": 0.77,
+    "alpha": "adaptive:0:2",
+    "scale_px": "adaptive:2",
     "r1": 0.0,  # stage 3 cannot differentiate twice
 }
 OPTIONS = {"clip": 0.05, "ema": 0.9, "warmup_steps": 5, "steps": 30}
@@ -52,7 +54,7 @@ CASES = {
     "bf16": RULE | {"precision": "bf16"},
     "fp16": RULE | {"precision": "fp16"},
 }
-"""What is compared between engines. Every one has batch norm, two discriminators and the paper's update rule."""
+"""What is compared between engines. Every one has batch norm, two discriminators, a learnt loss, the paper's rule."""
 FULL_CASES = CASES | {"default rates": RULE | {"generator_lr": 5e-4, "discriminator_lr": 1e-4}}
 """Those of networks at full size. At default learning rates rounding grows faster: a leaky ReLU has a kink."""
 FRUGAL = "recompute, offload"
@@ -95,7 +97,8 @@ class Player:
             for name in PLAYERS:
                 getattr(self.engines, name).set_lr_factor(self.training.lr_factor(self.progress.clock))
             batch = draw_batch(self.task, stage, self.training, self.progress.step)
-            terms, updates = adversarial_step(self.task, self.engines, stage, batch, self.training, self.progress.step)
+            step, done = self.progress.step, self.progress.clock / self.training.steps
+            terms, updates = adversarial_step(self.task, self.engines, stage, batch, self.training, step, done)
             self.progress = self.progress.after(updates)
             self.decisions.append(updates)
             self.losses.append(mean_over_workers(torch.stack(list(terms.values())) * batch.weight).tolist())

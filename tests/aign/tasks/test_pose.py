@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from aign.errors import UserError
 from aign.tasks.base import Stage
 from aign.tasks.pose import SUPERVISION, PoseTask
 from aign.training.loop import draw_batch
@@ -89,7 +90,9 @@ def test_the_truth_of_pairs_has_no_loss(stream, task, pose_run):
     stage = Stage(name="s", share=1.0, labelled=(stream,), weights=SUPERVISION)
     pairs = draw_batch(task, stage, pose_run().training, 0).labelled
     factors = true_factors(task, pairs["truth"])
-    terms = task.supervision(factors, pairs["truth"]) | task.reconstruction(task.renderer(factors), pairs["observed"])
+    terms = task.supervision(factors, pairs["truth"]) | task.reconstruction(
+        task.renderer(factors), pairs["observed"], 0.0
+    )
     assert set(terms) == {*SUPERVISION, "reprojection"}
     for name, term in terms.items():
         assert term < 1e-3, name
@@ -119,8 +122,8 @@ def test_averages_count_every_action_once(task):
 def test_joints_behind_the_camera_say_nothing(task):
     observed = {"keypoints_px": torch.zeros(1, 2, 2)}
     rendered = {"keypoints_px": torch.tensor([[[3.0, 4], [1e6, 0]]]), "in_front": torch.tensor([[True, False]])}
-    behind = task.reconstruction(rendered, observed)["reprojection"]
-    without = task.reconstruction({**rendered, "keypoints_px": torch.tensor([[[3.0, 4], [0, 0]]])}, observed)
+    behind = task.reconstruction(rendered, observed, 0.0)["reprojection"]
+    without = task.reconstruction({**rendered, "keypoints_px": torch.tensor([[[3.0, 4], [0, 0]]])}, observed, 0.0)
     assert behind == without["reprojection"]
 
 
@@ -190,3 +193,52 @@ def test_check_data_reads_the_data_that_the_options_name(pose_run, monkeypatch):
     monkeypatch.delenv("AIGN_DATA", raising=False)
     with pytest.raises(Exception, match="AIGN_DATA: is not set"):
         PoseTask.check_data(replace(options, data="cmu"))
+
+
+# --- the shape of the reprojection loss ------------------------------------------------------------------------------
+
+
+def self_supervised_step(run, done):
+    task = run.make_task()
+    engines = make_engines(task, run.training)
+    stage = task.stages[-1]
+    batch = draw_batch(task, stage, run.training, 0)
+    return adversarial_step(task, engines, stage, batch, run.training, 0, done)[0], task
+
+
+def test_a_schedule_goes_by_the_run_and_is_recorded(pose_run):
+    (first, _), (last, _) = (
+        self_supervised_step(pose_run(alpha="linear:2:0", scale_px="geometric:8:2"), done) for done in (0.0, 1.0)
+    )
+    assert (first["alpha"], first["scale"], last["alpha"], last["scale"]) == (2, 8, 0, pytest.approx(2))
+    assert first["reprojection"] > last["reprojection"]
+
+
+def test_a_learnt_shape_learns_with_the_generator_and_comes_back_with_it(pose_run):
+    terms, task = self_supervised_step(pose_run(alpha="adaptive:0:2", scale_px="adaptive:2"), 0.0)
+    assert (terms["alpha"], terms["scale"]) == (1, 2)
+    learnt = {name: p for name, p in task.generator.named_parameters() if name.startswith("reprojection_loss")}
+    assert {name.split(".")[1] for name in learnt} == {"latent_alpha", "latent_scale"}
+    assert all(p.item() != 0 for p in learnt.values())
+    again = PoseTask.restore(task.config, task.facts())
+    again.generator.load_state_dict(task.generator.state_dict())
+
+
+def test_a_fixed_shape_is_neither_recorded_nor_learnt_and_has_one_spelling(pose_run):
+    terms, task = self_supervised_step(pose_run(), 0.0)
+    assert not {"alpha", "scale"} & terms.keys()
+    assert not any(name.startswith("reprojection_loss") for name, _ in task.generator.named_parameters())
+    assert pose_run(alpha="1.0", scale_px="2").options == pose_run().options
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": "gcn"}, "alpha = gcn: 'gcn' is none of"),
+        ({"scale_px": "-1"}, "positive"),
+        ({"alpha": "-2", "scale_px": "adaptive:2"}, "no likelihood for a negative alpha"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(changes, message, pose_run):
+    with pytest.raises(UserError, match=message):
+        pose_run(**changes)

@@ -134,7 +134,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_is_named_with_its_step(valu
     task, config, engines = toy(steps=20, log_every=10, checkpoint_every=8)
     calls = []
 
-    def reconstruction(rendered, observed):
+    def reconstruction(rendered, observed, done):
         calls.append(rendered)
         loss = (rendered["x"] - observed["x"]).square().mean()
         return {"reconstruction": loss * value if len(calls) == 2 else loss}
