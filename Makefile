@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test lint bench equality faults
 
 install: $(INSTALLED)
 
@@ -27,3 +27,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts= -s -q
+
+equality: $(INSTALLED)
+	$(BIN)/python -m tests.ray_jobs.engine_matrix
+
+faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults

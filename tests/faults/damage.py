@@ -1,0 +1,24 @@
+"""Small damage to a file of a checkpoint."""
+
+import re
+
+
+def truncate(data: bytes) -> bytes:
+    return data[: len(data) * 3 // 4]
+
+
+def flip(data: bytes) -> bytes:
+    """One bit in the middle is wrong."""
+    return _flip_bit(data, len(data) // 2, 1)
+
+
+def flip_number(data: bytes) -> bytes:
+    """One bit in the number of generator updates is wrong, such that the file stays valid JSON."""
+    found = re.search(rb'"generator_updates": \d*(\d)', data)
+    if not found:
+        raise ValueError("no number of generator updates")
+    return _flip_bit(data, found.start(1), 1)  # 0 and 1, 2 and 3 ... 8 and 9 are one bit apart
+
+
+def _flip_bit(data: bytes, place: int, bit: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :]

@@ -1,0 +1,210 @@
+"""One run of a drill: the real command in a session of its own, seen from outside through the store."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from aign.errors import UserError
+from ray_jobs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
+from ray_jobs.storage import Store
+from tests.faults.proxy import Proxy
+
+STEPS, CHECKPOINT_EVERY = 200, 20
+OPTIONS = (
+    *("--steps", str(STEPS), "--checkpoint-every", str(CHECKPOINT_EVERY), "--log-every", "5"),
+    *("--evaluate-every", str(STEPS), "--width", "64", "--num-blocks", "2", "--batch-size", "256"),
+)
+"""A tiny run of some 20 s on two cores once it has started: long enough that a fault comes in the middle."""
+LONGEST_RUN_S = 600.0
+
+
+class Unexpected(Exception):
+    """What a drill did not expect of a run; it ends the drill."""
+
+
+class Run:
+    """One run; everything that it starts ends with :meth:`end`."""
+
+    def __init__(self, name: str, storage: str, proxy: Proxy, folder: Path) -> None:
+        """``folder`` is for its temporary files and for what it says; its commands see the store through ``proxy``."""
+        self.name, self.storage, self.proxy, self.folder = name, storage, proxy, folder
+        self.store = Store(storage) / name  # not through the proxy: to watch a run must not disturb it
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True)
+        # A short name, for Ray's sockets lie there; not on a disk that a drill fills, and no drill finds another's Ray.
+        self._ray_folder = tempfile.mkdtemp(prefix="", dir=folder.parent)
+        self.committed_before: list[int] = []
+        self.damaged: list[int] = []  # steps of checkpoints that the drill itself has broken
+        self.fault_time: float | None = None
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._log = folder / "console.txt"
+        self._command: subprocess.Popen | None = None
+        self._sessions: list[int] = []
+
+    # --- the command ---
+
+    def start(self, *options: str, workers: str = "2", address: str | None = None) -> None:
+        """Start the command; the same again goes on with the run."""
+        argv = ["-m", "ray_jobs.train", "pose", *OPTIONS, "--workers", workers, *options]
+        self.start_process([*argv, "--storage", self.storage, "--name", self.name], address=address)
+
+    def start_process(self, argv: list[str], address: str | None = None, **kwargs) -> subprocess.Popen:
+        """Start Python as the leader of a new session, to which all that it starts in turn belongs."""
+        with self._log.open("a") as log:
+            self._command = subprocess.Popen(
+                [sys.executable, *argv],
+                **{"stdout": log, "stderr": subprocess.STDOUT, **kwargs},
+                env=self._environment(address),
+                start_new_session=True,
+            )
+        self._sessions.append(self._command.pid)
+        return self._command
+
+    def _environment(self, address: str | None) -> dict[str, str]:
+        changes = {
+            "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            "TMPDIR": str(self.temporary),
+            "RAY_TMPDIR": self._ray_folder,
+            "PYTHONUNBUFFERED": "1",
+        }
+        kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")}
+        return {**kept, **changes, **({"RAY_ADDRESS": address} if address else {})}
+
+    def wait(self, timeout_s: float = LONGEST_RUN_S) -> int:
+        """The exit status of the command."""
+        assert self._command
+        try:
+            return self._command.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise Unexpected(f"had not ended after {timeout_s:.0f} s; it said: {self.last_line()}") from None
+
+    def finish(self) -> None:
+        """Wait for the end of a run that must end well."""
+        if status := self.wait():
+            raise Unexpected(f"ended with status {status}: {self.last_line()}")
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def last_line(self) -> str:
+        return ([line for line in self.said().splitlines() if line.strip()] or ["nothing"])[-1].strip()
+
+    def expect(self, holds: bool, problem: str) -> None:
+        """Note a problem; the drill goes on."""
+        if not holds:
+            self.problems.append(problem)
+
+    # --- what is in the store ---
+
+    def committed(self) -> list[int]:
+        return checkpoint_steps(self.store)
+
+    def lines(self) -> list[dict]:
+        """All metrics that have arrived, in the order they were written, with the attempt that each belongs to."""
+        parts = self.store.names("metrics")
+        return [
+            {**json.loads(line), "attempt": int(part[:3])}
+            for part in parts
+            for line in self.store.read(f"metrics/{part}").splitlines()
+        ]
+
+    def read(self, step: int) -> Checkpoint | None:
+        """A checkpoint, or None if it is not whole."""
+        with contextlib.suppress(UserError, FileNotFoundError):
+            try:
+                return fetch_checkpoint(self.store, step, self.folder / "read")
+            finally:
+                shutil.rmtree(self.folder / "read", ignore_errors=True)
+        return None
+
+    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float = 300.0) -> None:
+        """Look often; raises Unexpected after the time or when the command has ended."""
+        end = time.monotonic() + timeout_s
+        while not holds():
+            if self._command and self._command.poll() is not None and not holds():
+                raise Unexpected(f"ended with status {self._command.returncode} before {what}: {self.last_line()}")
+            if time.monotonic() > end:
+                raise Unexpected(f"no {what} within {timeout_s:.0f} s")
+            time.sleep(0.1)
+
+    def wait_for_checkpoint(self, step: int) -> None:
+        self.wait_until(lambda: step in self.committed(), f"checkpoint of step {step}")
+
+    # --- faults ---
+
+    def fault(self, inject: Callable[[], object]) -> None:
+        """Do ``inject``: the moment that losses are counted from."""
+        self.committed_before = self.committed()
+        inject()
+        self.fault_time = time.time()
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers of the newest attempt, by rank."""
+        attempt = self.store.names("attempts")[-1]
+        return [psutil.Process(p["pid"]) for p in json.loads(self.store.read(f"attempts/{attempt}"))["processes"]]
+
+    def _train_workers(self) -> list[psutil.Process]:
+        return [p for p in self._processes() if "RayTrainWorker" in " ".join(p.cmdline())]
+
+    def sender_of(self, client_port: int) -> psutil.Process:
+        """The process that a connection to the store belongs to."""
+        for process in self._processes():
+            if any(c.laddr and c.laddr.port == client_port for c in process.net_connections()):
+                return process
+        raise Unexpected("a request came from no process of this run")
+
+    def new_machine(self) -> None:
+        """End all processes and forget the local disk: what comes next has only the store."""
+        self.end()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
+
+    def end(self) -> None:
+        """Kill every process of every session that was started here."""
+        for _ in range(50):
+            left = self._processes()
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            if self._command:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._command.wait(0.1)
+            if not left:
+                return
+            time.sleep(0.1)
+
+    def _processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getsid(process.pid) in self._sessions and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def kill_command(self) -> None:
+        """Kill the command itself; what it started stays."""
+        assert self._command
+        self._command.send_signal(signal.SIGKILL)
+        self._command.wait(10)
+
+    def workers_alive(self) -> bool:
+        return bool(self._train_workers())
+
+    def command_to_send_the_rest(self) -> list[str]:
+        """What the run says to do with results that wait; as Python's arguments."""
+        match = re.search(r"send them with: python (-m ray_jobs\.spool \S+)", self.said())
+        if not match:
+            raise Unexpected(f"did not say where results wait: {self.last_line()}")
+        return match[1].split()
