@@ -52,7 +52,8 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         num_cpus = max(num_jobs * job.placement.workers.most, os.cpu_count() or 1)
-        local = {"include_dashboard": False, "num_cpus": num_cpus}
+        # "local": or else it looks for a cluster that was once started on this machine, dead or alive
+        local = {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
     with _own_sigterm():
         ray.init(
             log_to_driver=False,

@@ -335,7 +335,7 @@ class _S3Folder:
         from fsspec.asyn import sync
 
         probe = f"{self._root}/.aign_check_{uuid.uuid4().hex}"
-        with self._errors("", connect=lambda: self._client.connect(2, 4, 1)) as system:
+        with self._errors("", connect=lambda: self._client.connect(2, 4, 3)) as system:
             if sync(system.loop, _write_read_remove, system, probe, timeout=_CHECK_SECONDS) != b"aign":
                 raise _not_read_back(f"s3://{self._root}")
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.job import Job
 from ray_jobs.recorder import Event, RunRecorder, RunWriter, renderer_buffers
 from ray_jobs.spool import Spool
+from ray_jobs.storage import StoreAway
 
 SECONDS_TO_SEND_THE_REST = 60.0
+SECONDS_BETWEEN_TRIES = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def run_worker(
     if job.placement.workers:
         limit_waits(job.placement.collective_timeout_s)
     with ExitStack() as closing:
+        if rank() == 0:
+            wait_for_store(job, tell)
         spool = open_spool(job, tell) if rank() == 0 else None
         if spool:
             closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
@@ -93,6 +98,26 @@ def limit_waits(seconds: float) -> None:
     """How long this worker waits for the others, in DeepSpeed's process groups too: they begin with half an hour."""
     for group in list(distributed_c10d._world.pg_map):
         distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
+
+
+def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
+    """A run that begins or goes on while the store is away waits for it, as long as the other workers have patience.
+
+    Raises StoreAway after half of that: the next attempt waits again.
+    """
+    deadline = time.monotonic() + job.placement.collective_timeout_s / 2
+    said = False
+    while True:
+        try:
+            job.folder.names("attempts")
+            return
+        except StoreAway as away:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                said = True
+                tell({"kind": "say", "text": f"{away}; the run waits for it"})
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:

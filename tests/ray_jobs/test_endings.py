@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from aign.training.run_config import RunConfig
 from ray_jobs import train
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.console import run_command
+from ray_jobs.job import Job, Placement, Workers
+from ray_jobs.launch import start_ray
 from ray_jobs.storage import Store
+from ray_jobs.worker import wait_for_store
 
 ENDLESS = ("--steps", "100000", "--log-every", "5", "--checkpoint-every", "20", "--evaluate-every", "100000")
 SIZES = ("--width", "32", "--num-blocks", "1", "--batch-size", "16")
@@ -106,3 +110,30 @@ def test_a_mistake_that_only_the_first_worker_sees_ends_the_run_at_once(ray_loca
     assert time.monotonic() - started < 120  # far from the 300 s after which the other worker would give up
     assert not (run / "attempts").exists()
     assert not train_workers()
+
+
+def test_a_run_that_begins_while_the_store_is_away_waits_and_says_so_once(tmp_path, line, tiny, monkeypatch):
+    monkeypatch.setattr("ray_jobs.worker.SECONDS_BETWEEN_TRIES", 0.1)
+    store = f"s3://aign-test/{tmp_path.name}"
+    job = Job(
+        run=RunConfig.of("pose", **tiny), placement=Placement(storage=store, workers=Workers.parse("0")), name="later"
+    )
+    line.cut()
+    said = []
+
+    def tell(event):
+        said.append(event["text"])
+        line.restore()
+
+    wait_for_store(job, tell)
+    assert len(said) == 1
+    assert "the run waits for it" in said[0]
+
+
+def test_a_local_ray_is_not_mistaken_for_one_that_was_there_before(monkeypatch):
+    started = {}
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **options: started.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    start_ray(Job(run=RunConfig.of("pose"), placement=Placement(), name="here"))
+    assert started["address"] == "local"
