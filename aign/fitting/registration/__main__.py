@@ -1,0 +1,94 @@
+"""``python -m aign.fitting.registration``: losses compared as in Table 3 of the robust loss paper."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aign.data.pointclouds import CloudPair, generated_pair, scan_pair
+from aign.errors import UserError
+from aign.fitting.command import print_table, run
+from aign.fitting.registration.comparison import FGR, SHAPE_ANNEALED, SQUARES, Errors, compare, motions
+from aign.fitting.registration.picture import draw, save
+from aign.fitting.registration.register import match
+
+PROG = "python -m aign.fitting.registration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Register pairs of point clouds with several losses, from the same matches, and print their errors."""
+
+    data: Literal["generated", "scans"] = "generated"
+    """generated: two partial views of made-up things. scans: two range scans in $AIGN_DATA/pointclouds."""
+    pairs: int = 10
+    """How many pairs: things, or drawings of points from the scans; each with a motion and noise of its own."""
+    noise: tuple[float, ...] = (0.0, 0.0025, 0.005)
+    """Standard deviations of the noise in each coordinate of both clouds, as shares of the diameter."""
+    outliers: float = 0.0
+    """Share of each cloud's points that are replaced by points anywhere in its bounding box."""
+    num_points: int = 3000
+    """Points of each cloud."""
+    alphas: tuple[float, ...] = (1.0, 0.5, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
+    """Shapes tried for gFGR*, whose scale is annealed; the best at each level of noise is shown."""
+    seed: int = 0
+    """Seed of the first pair; the others' follow it."""
+    picture: Path | None = None
+    """Also draw the first pair with the most noise, before and after, into this file."""
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or not self.noise:
+            raise UserError("--pairs, --noise", "nothing to register", "give at least one of each")
+        if min(self.noise) < 0:
+            raise UserError(f"--noise {min(self.noise):g}", "noise is a standard deviation", "give 0 or more")
+        if not 0 <= self.outliers < 1:
+            raise UserError(f"--outliers {self.outliers:g}", "not a share", "give 0 or more, below 1")
+        if self.num_points < 500:
+            raise UserError(f"--num-points {self.num_points}", "too few for features", "give 500 or more")
+
+    def pair(self, seed: int, noise: float) -> CloudPair:
+        make = generated_pair if self.data == "generated" else scan_pair
+        return make(seed, num_points=self.num_points, noise=noise, outliers=self.outliers)
+
+
+def command(options: Options) -> None:
+    """Print the table, and draw the picture if asked for one."""
+    seeds = range(options.seed, options.seed + options.pairs)
+    found = compare(options.pair, seeds=seeds, noises=options.noise, alphas=options.alphas, say=_say)
+    kind = "generated things" if options.data == "generated" else "drawings from two real scans"
+    outliers = f", {100 * options.outliers:g} % outliers" if options.outliers else ""
+    title = (
+        f"registration of {options.pairs} pairs ({kind}; 2 x {options.num_points} points{outliers}): RMSE of the "
+        f"shared points, % of the diameter, by noise"
+    )
+    columns = ["loss", *(f"{which} {noise:g}" for which in ("mean", "max") for noise in options.noise), "alpha"]
+    print_table(title, columns, [_row(name, errors) for name, errors in found.items()])
+    if options.picture:
+        _draw(options, options.picture)
+
+
+def _row(name: str, errors: Sequence[Errors]) -> list[str]:
+    figures = [f"{100 * value:.3f}" for value in (*(e.mean for e in errors), *(e.max for e in errors))]
+    return [name, *figures, " ".join(f"{e.alpha:g}" for e in errors if e.alpha is not None)]
+
+
+def _draw(options: Options, path: Path) -> None:
+    pair = options.pair(options.seed, max(options.noise))
+    made = motions(pair, match(pair.source, pair.target, seed=options.seed))
+    shown = {name: made[name].target_from_source for name in (SQUARES, FGR, SHAPE_ANNEALED)}
+    save(draw(pair, shown), path)
+    _say(f"picture: {path}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    return run(Options, command, PROG, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
