@@ -46,8 +46,8 @@ def line(object_store, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def ray_local():
-    """A Ray on this machine that all tests share."""
+def ray_local(object_store):
+    """A Ray on this machine that all tests share; its processes have the environment that names the object store."""
     import ray
 
     from aign.training.run_config import RunConfig

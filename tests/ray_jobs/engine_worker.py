@@ -1,6 +1,6 @@
 """One process of tests/ray_jobs/engine_matrix.py: takes adversarial steps of the pose task and writes what came out.
 
-``python -m tests.ray_jobs.engine_worker RANK NUM_WORKERS FOLDER [full]``; the first worker writes into FOLDER.
+``python -m tests.ray_jobs.engine_worker RANK NUM_WORKERS FOLDER SIZE``; the first worker writes into FOLDER.
 """
 
 import copy
@@ -26,7 +26,10 @@ from aign.training.workers import mean_over_workers, rank, world_size
 from ray_jobs.checkpoints import Checkpoint, write_checkpoint
 from ray_jobs.engines import DeepSpeedEngine
 
-STEPS = {"full": 30, "small": 12}
+STEPS = {"quick": 12, "small": 30, "full": 30}
+"""By size of the comparison: quick ones are for tests, full ones have the task's networks at their full widths."""
+ROUNDING = 2.0**-24
+"""Relative change of every weight that shows how far one rounding error is carried."""
 ZERO_STAGES = {1: (0, 1, 2, 3), 2: (0, 1, 2, 3), 3: (1, 3)}
 """By number of workers. Three share a batch unevenly, and are slow on two cores."""
 CHANGES = {1: [*permutations(ZERO_STAGES[1], 2)], 2: [(0, 3), (3, 1), (1, 2), (2, 0), (3, 3)], 3: [(3, 1)]}
@@ -55,8 +58,6 @@ CASES = {
     "fp16": RULE | {"precision": "fp16"},
 }
 """What is compared between engines. Every one has batch norm, two discriminators, a learnt loss, the paper's rule."""
-FULL_CASES = CASES | {"default rates": RULE | {"generator_lr": 5e-4, "discriminator_lr": 1e-4}}
-"""Those of networks at full size. At default learning rates rounding grows faster: a leaky ReLU has a kink."""
 FRUGAL = "recompute, offload"
 """The case with activation checkpointing and, where something is sharded, the optimizer offloaded."""
 CONTINUED = "clip, ema, cosine"
@@ -64,6 +65,7 @@ CONTINUED = "clip, ema, cosine"
 SMALL = {"width": 32, "num_blocks": 1}
 WIDTHS = (64, 64, 32, 32)
 """Of small discriminators: as many layers as in earnest, but quick."""
+PLAIN, ROUNDED = "plain", "plain, rounded"
 PLAYERS = ("generator", "discriminators")
 
 State = dict[str, EngineState]
@@ -72,7 +74,7 @@ State = dict[str, EngineState]
 class Player:
     """The pose task with networks of its own; data is shared, because it is slow to make."""
 
-    def __init__(self, pristine, training, zero_stage, *, frugal=False, spoilt=False):
+    def __init__(self, pristine, training, zero_stage, *, frugal=False, spoilt=False, rounded=False):
         self.task, self.training, self.progress = copy.copy(pristine), training, Progress()
         self.task.generator = copy.deepcopy(pristine.generator)
         self.task.critics = {
@@ -83,6 +85,10 @@ class Player:
             for module in (self.task.generator, *(critic.network for critic in self.task.critics.values())):
                 for tensor in module.state_dict().values():
                     tensor.mul_(2)
+        if rounded:
+            torch.manual_seed(0)
+            for parameter in self.task.generator.parameters():
+                parameter.data *= 1 + ROUNDING * torch.randn_like(parameter)
         engine = TorchEngine
         if zero_stage is not None:
             place = {"micro_batch_size": 16 // world_size(), "offload": frugal and zero_stage > 0}
@@ -118,26 +124,26 @@ class Player:
             write_checkpoint(folder, Checkpoint(progress=self.progress, engines=state, renderer={}), about)
 
 
-def run(case: str, *, full: bool) -> RunConfig:
-    return RunConfig.of("pose", **FULL_CASES[case], **({} if full else SMALL))
+def run(case: str, size: str) -> RunConfig:
+    return RunConfig.of("pose", **CASES[case], **({} if size == "full" else SMALL))
 
 
-def cases(num_workers: int, *, full: bool) -> list[str]:
-    every = FULL_CASES if full else CASES
-    return [case for case in every if num_workers < 3 or ("precision" not in every[case] and case != FRUGAL)]
+def cases(num_workers: int) -> list[str]:
+    """Three workers, which share a batch unevenly, are slow on two cores: they leave some out."""
+    return [case for case in CASES if num_workers < 3 or ("precision" not in CASES[case] and case != FRUGAL)]
 
 
-def train_all(folder: Path, *, full: bool) -> None:
+def train_all(folder: Path, size: str) -> None:
     """Some steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
-    pristine = run("rule", full=full).make_task()
-    steps = STEPS["full" if full else "small"]
-    saved = {}
-    for case in cases(world_size(), full=full):
-        training = run(case, full=full).training
+    pristine = run("rule", size).make_task()
+    steps, saved = STEPS[size], {}
+    for case in cases(world_size()):
+        training = run(case, size).training
         if world_size() == 1:
-            plain = Player(pristine, training, None)
-            plain.train_to(steps)
-            plain.write(folder / case / "plain")
+            for label, rounded in ((PLAIN, False), (ROUNDED, True)):
+                plain = Player(pristine, training, None, rounded=rounded)
+                plain.train_to(steps)
+                plain.write(folder / case / label)
         for zero_stage in ZERO_STAGES[world_size()]:
             player = Player(pristine, training, zero_stage, frugal=case == FRUGAL)
             player.train_to(steps // 2)
@@ -146,20 +152,20 @@ def train_all(folder: Path, *, full: bool) -> None:
             player.train_to(steps)
             player.write(folder / case / f"stage {zero_stage}")
     for before, after in CHANGES[world_size()]:
-        player = Player(pristine, run(CONTINUED, full=full).training, after, spoilt=True)
+        player = Player(pristine, run(CONTINUED, size).training, after, spoilt=True)
         player.load(*saved[before])
         player.train_to(steps)
         player.write(folder / CONTINUED / f"stage {before} to {after}")
 
 
-def main(own_rank: str, num_workers: str, folder: str, size: str = "small") -> None:
+def main(own_rank: str, num_workers: str, folder: str, size: str) -> None:
     torch.set_num_threads(1)
-    if size == "small":
+    if size != "full":
         pose.DISCRIMINATOR_WIDTHS = WIDTHS
     os.environ["LOCAL_RANK"] = own_rank
     place = {"rank": int(own_rank), "world_size": int(num_workers), "timeout": timedelta(seconds=120)}
     dist.init_process_group("gloo", init_method=Path(folder, "meeting-point").as_uri(), **place)
-    train_all(Path(folder), full=size == "full")
+    train_all(Path(folder), size)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from tests.ray_jobs.engine_matrix import BUFFERS, MOMENTS, NUM_WORKERS, WEIGHTS,
 from tests.ray_jobs.engine_worker import CASES, CONTINUED, cases
 
 HALF = ("bf16", "fp16")
-ARMS = [(n, case, label) for n in NUM_WORKERS for case in cases(n, full=False) for label in labels(n, case)]
+ARMS = [(n, case, label) for n in NUM_WORKERS for case in cases(n) for label in labels(n, case)]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """What one, two and three processes trained: ``trained(num_workers, case, label)``."""
     folder = tmp_path_factory.mktemp("engines")
-    train_all(folder, "small")
+    train_all(folder, "quick")
     return lambda *arm: result(folder, *arm)
 
 
