@@ -75,13 +75,11 @@ def train(
     recorder: Recorder,
     start: Progress | None = None,
     look: Callable[[], Notice] = lambda: Notice.NONE,
-    until: int | None = None,
 ) -> Progress:
     """Run a task's stages from ``start`` (default: the beginning) to the end, and return how far it came.
 
     ``look`` asks whether there is a notice for this worker: whenever metrics are logged, on every worker. Where the
-    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells); so it does at the
-    step ``until``.
+    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells).
     Raises UserError when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
@@ -115,8 +113,6 @@ def train(
         if due(config.log_every) or due(config.checkpoint_every) or stage_done:
             values, notice = interval.close(look())
             recorder.log(progress, stage, values)
-        if until is not None and progress.step >= until and not finished:
-            notice = Notice.STOP
         if due(config.evaluate_every):
             with engines.generator.averaged():
                 evaluation, inferred = evaluate(task, engines.generator.module)
