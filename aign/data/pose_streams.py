@@ -40,6 +40,29 @@ class Bodies:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detector:
+    """A stand-in for a keypoint detector: small noise everywhere, and some joints found anywhere in the image."""
+
+    noise_px: float = 0.0
+    """Standard deviation of each coordinate."""
+    outlier_share: float = 0.0
+    """Part of all joints that are outliers."""
+
+    def plan(self, size: int, num_joints: int, rng: np.random.Generator) -> Plan:
+        """Its random numbers for so many views."""
+        plan = {"noise": _normal(rng, size, num_joints, 2)}
+        return plan | ({"luck": _uniform(rng, size, num_joints, 3)} if self.outlier_share else {})
+
+    def detect(self, keypoints_px: Tensor, plan: Plan, image_size: int) -> Tensor:
+        """What it says of true keypoints (views, joints, 2)."""
+        found = keypoints_px + self.noise_px * plan["noise"].to(keypoints_px.device)
+        if not self.outlier_share:
+            return found
+        luck = plan["luck"].to(keypoints_px.device)
+        return torch.where(luck[..., :1] < self.outlier_share, luck[..., 1:] * (image_size - 1), found)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyntheticPairs:
     """Sup1: a skeleton is perturbed, a rotation and a focal length are drawn, the result is projected (Wu et al.)."""
 
@@ -47,14 +70,14 @@ class SyntheticPairs:
     renderer: BasisRenderer
     perturbation: float
     """Standard deviation of the perturbation, in standard deviations of each basis weight."""
-    noise_px: float
+    detector: Detector
 
     def plan(self, size: int, rng: np.random.Generator) -> Plan:
         return {
             "index": torch.from_numpy(rng.integers(len(self.weights), size=size)),
             "perturbation": _normal(rng, size, self.weights.shape[1]),
             "camera": _uniform(rng, size, NUM_RANDOM),
-            "noise": _normal(rng, size, len(self.renderer.mean_mm), 2),
+            **self.detector.plan(size, len(self.renderer.mean_mm), rng),
         }
 
     def load(self, plan: Plan) -> Sample:
@@ -64,7 +87,7 @@ class SyntheticPairs:
         shape = self.renderer.shape(weights)
         joints, keypoints = photograph(shape, camera, self.renderer.image_size)
         return {
-            "observed": {"keypoints_px": keypoints + self.noise_px * plan["noise"].to(device)},
+            "observed": {"keypoints_px": self.detector.detect(keypoints, plan, self.renderer.image_size)},
             "truth": {"joints_mm": joints, "canonical_mm": shape, **camera},
         }
 
@@ -75,13 +98,13 @@ class RealPairs:
 
     bodies: Bodies
     image_size: int
-    noise_px: float
+    detector: Detector
 
     def plan(self, size: int, rng: np.random.Generator) -> Plan:
         return {
             "index": torch.from_numpy(rng.integers(len(self.bodies.body_mm), size=size)),
             "camera": torch.from_numpy(rng.integers(NUM_PAIR_CAMERAS, size=size)),
-            "noise": _normal(rng, size, self.bodies.body_mm.shape[1], 2),
+            **self.detector.plan(size, self.bodies.body_mm.shape[1], rng),
         }
 
     def load(self, plan: Plan) -> Sample:
@@ -91,7 +114,7 @@ class RealPairs:
         joints, keypoints = photograph(self.bodies.body_mm[index], camera, self.image_size)
         camera["rotation"] = camera["rotation"] @ self.bodies.facing[index].mT  # camera from canonical
         return {
-            "observed": {"keypoints_px": keypoints + self.noise_px * plan["noise"].to(index.device)},
+            "observed": {"keypoints_px": self.detector.detect(keypoints, plan, self.image_size)},
             "truth": {"joints_mm": joints, "canonical_mm": self.bodies.canonical_mm[index], **camera},
         }
 
@@ -111,7 +134,9 @@ class Unlabelled:
         return {"observed": {"keypoints_px": self.keypoints_px[plan["index"].to(self.keypoints_px.device)]}}
 
 
-def test_views(clips: MotionClips, image_size: int, noise_px: float, device: torch.device) -> tuple[Unlabelled, Sample]:
+def test_views(
+    clips: MotionClips, image_size: int, detector: Detector, device: torch.device
+) -> tuple[Unlabelled, Sample]:
     """Unlabelled input, one random camera a frame, and the test set: an even part of it, with its truth.
 
     Both hold the same number of frames of each action at most, evenly spread over its test clips.
@@ -123,7 +148,7 @@ def test_views(clips: MotionClips, image_size: int, noise_px: float, device: tor
     rng = np.random.default_rng(CAMERA_SEED + 1)
     camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
     joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
-    keypoints = keypoints + noise_px * _normal(rng, len(chosen), clips.skeleton.num_joints, 2).to(device)
+    keypoints = detector.detect(keypoints, detector.plan(len(chosen), clips.skeleton.num_joints, rng), image_size)
     part = torch.cat([_evenly((bodies.actions == a).nonzero()[:, 0], MAX_TEST_PER_ACTION) for a in actions.unique()])
     test: Sample = {
         "observed": {"keypoints_px": keypoints[part]},

@@ -29,6 +29,9 @@ class AdaptiveLoss(nn.Module):
     negative: show people something else. ``times_scale`` multiplies the loss with a scale that is not learnt, so that
     its slope is at most 1 for alpha <= 1, and it has the residual's unit.
 
+    Adam moves a parameter by its learning rate a step, however far it has to go; ``pace`` is how many times faster than
+    the networks' weights alpha and scale are to be learnt.
+
     Raises UserError if something is learnt without the likelihood or multiplied with its own scale, if the likelihood
     is wanted for an alpha that may be negative, if a scale is not positive, or learnt and not above its floor, and for
     an ``each`` without effect.
@@ -44,15 +47,16 @@ class AdaptiveLoss(nn.Module):
         scale_floor: float = 1e-5,
         likelihood: bool | None = None,
         times_scale: bool = False,
+        pace: float = 1.0,
     ) -> None:
         super().__init__()
-        self.changing: dict[str, Tensor] = {}
-        """Means of alpha and scale in the last call, of those that are not fixed: taken there, because where weights
-        are sharded they are not there at other times."""
+        self.latest: dict[str, Tensor] = {}
+        """Alpha and scale in the last call, of those that are not fixed: kept from there, because where weights are
+        sharded they are not there at other times."""
         learnt = isinstance(alpha, AdaptiveAlpha) or isinstance(scale, AdaptiveScale)
         self.size, self._alpha, self._scale, self.scale_floor = size, alpha, scale, scale_floor
         self.likelihood = learnt if likelihood is None else likelihood
-        self.times_scale = times_scale
+        self.times_scale, self.pace = times_scale, pace
         self._check(each)
         shape = {"tensor": (1,), "channel": (*size[:1], *(1 for _ in size[1:])), "coefficient": size}[each]
         if isinstance(alpha, AdaptiveAlpha):
@@ -70,9 +74,14 @@ class AdaptiveLoss(nn.Module):
         if residual.shape[1:] != self.size:
             raise ValueError(f"residuals are {tuple(residual.shape[1:])}, but the loss was made for {self.size}")
         alpha, scale = self.alpha(done), self.scale(done)
-        self.changing = self._changing(alpha, scale, residual)
+        self.latest = self._changing(alpha, scale, residual)
         loss = self.density.nll(residual, alpha, scale) if self.likelihood else rho(residual, alpha, scale)
         return loss * scale if self.times_scale else loss
+
+    @property
+    def changing(self) -> dict[str, Tensor]:
+        """Means of what is ``latest``."""
+        return {name: value.mean() for name, value in self.latest.items()}
 
     def alpha(self, done: float = 0.0) -> Floats:
         """A float where scheduled, else a tensor of the learnt ones, which broadcasts with residuals."""
@@ -80,19 +89,18 @@ class AdaptiveLoss(nn.Module):
             return self._alpha.at(done)
         low, high = self._alpha.low, self._alpha.high
         part = 0.5 if self._alpha.start is None else (self._alpha.start - low) / (high - low)
-        return low + (high - low) * torch.sigmoid(_widened(self.latent_alpha) + math.log(part / (1 - part)))
+        return low + (high - low) * torch.sigmoid(self.pace * widened(self.latent_alpha) + math.log(part / (1 - part)))
 
     def scale(self, done: float = 0.0) -> Floats:
         """A float where scheduled, else a tensor of the learnt ones, which broadcasts with residuals; in their unit."""
         if not isinstance(self._scale, AdaptiveScale):
             return self._scale.at(done)
-        above = softplus(_widened(self.latent_scale) + math.log(math.expm1(1)))  # 1 at the start
-        return self.scale_floor + (self._scale.start - self.scale_floor) * above
+        return learnt_scale(self.pace * widened(self.latent_scale), self._scale.start, self.scale_floor)
 
     def _changing(self, alpha: Floats, scale: Floats, like: Tensor) -> dict[str, Tensor]:
         both = {"alpha": (self._alpha, alpha), "scale": (self._scale, scale)}
         return {
-            name: value.detach().mean() if isinstance(value, Tensor) else like.new_full((), value)
+            name: value.detach() if isinstance(value, Tensor) else like.new_full((), value)
             for name, (kind, value) in both.items()
             if not isinstance(kind, Fixed)
         }
@@ -126,5 +134,11 @@ class AdaptiveLoss(nn.Module):
             raise UserError(f"each = {each}", f"no effect where {reason}", "leave it out")
 
 
-def _widened(latent: Tensor) -> Tensor:
+def learnt_scale(latent: Tensor, start: float, floor: float) -> Tensor:
+    """A scale above its floor (Eq. 21), which a latent of zero gives its start."""
+    return floor + (start - floor) * softplus(latent + math.log(math.expm1(1)))
+
+
+def widened(latent: Tensor) -> Tensor:
+    """Float32 at least."""
     return latent.to(torch.promote_types(latent.dtype, torch.float32))

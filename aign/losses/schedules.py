@@ -6,6 +6,7 @@
     geometric:8:1               from 8 to 1 in equal ratios, for a scale
     gnc                         graduated non-convexity: the 13 alphas of the paper's registration, section 3.3
     piecewise:0=2,0.5=1,1=0     straight between the points POSITION=VALUE
+    steps:0=2,0.5=1             each value held until the next position
     adaptive:0:2                not scheduled: alpha is learnt between 0 and 2; adaptive:0:2:1 starts at 1
     adaptive:0.01               a scale that is learnt, starting at 0.01
 
@@ -100,10 +101,26 @@ class Gnc(Schedule):
 
 
 @dataclass(frozen=True)
-class Piecewise(Schedule):
+class _ByPoints(Schedule):
     points: tuple[tuple[float, float], ...]
     """Positions, rising, each with its value; the first and last value are held outside."""
 
+    @property
+    def values(self) -> tuple[float, ...]:
+        return tuple(float(value) for _, value in self.points)
+
+    def __str__(self) -> str:
+        points = ",".join(f"{_spelled(position)}={_spelled(value)}" for position, value in self.points)
+        return f"{type(self).__name__.lower()}:{points}"
+
+
+class Steps(_ByPoints):
+    def at(self, done: float) -> float:
+        begun = [value for position, value in self.points if position <= _clamped(done)]
+        return float(begun[-1] if begun else self.points[0][1])
+
+
+class Piecewise(_ByPoints):
     def at(self, done: float) -> float:
         done = _clamped(done)
         (before, value), *others = self.points
@@ -113,13 +130,6 @@ class Piecewise(Schedule):
                 return _mix(value, next_value, part)
             before, value = position, next_value
         return float(value)
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        return tuple(float(value) for _, value in self.points)
-
-    def __str__(self) -> str:
-        return "piecewise:" + ",".join(f"{_spelled(position)}={_spelled(value)}" for position, value in self.points)
 
 
 @dataclass(frozen=True)
@@ -203,13 +213,14 @@ def _parse(name: str, spelling: str, not_for_it: tuple[str, ...]) -> Schedule | 
     between: dict[str, type[_Between]] = {"linear": Linear, "cosine": Cosine, "geometric": Geometric}
     if kind in between and kind not in not_for_it:
         return between[kind](*_numbers(name, spelling, (2,)))
-    if kind == "piecewise":
-        return Piecewise(_points(name, spelling, rest))
+    by_points: dict[str, type[_ByPoints]] = {"piecewise": Piecewise, "steps": Steps}
+    if kind in by_points:
+        return by_points[kind](_points(name, spelling, kind, rest))
     if kind == "gnc" and kind not in not_for_it:
         if rest:
             raise _refused(name, spelling, "gnc takes no numbers", "write gnc")
         return Gnc()
-    kinds = [k for k in ("fixed", *between, "piecewise", "gnc", "adaptive") if k not in not_for_it]
+    kinds = [k for k in ("fixed", *between, *by_points, "gnc", "adaptive") if k not in not_for_it]
     raise _refused(
         name, spelling, f"{kind!r} is none of {', '.join(kinds)}", f"write for example {_EXAMPLES[name]['fixed']}"
     )
@@ -237,12 +248,12 @@ def _numbers(name: str, spelling: str, counts: tuple[int, ...]) -> list[float]:
     return [number for number in numbers if number is not None]
 
 
-def _points(name: str, spelling: str, rest: str) -> tuple[tuple[float, float], ...]:
+def _points(name: str, spelling: str, kind: str, rest: str) -> tuple[tuple[float, float], ...]:
     pairs = [tuple(map(_number, point.split("="))) for point in rest.split(",")]
-    remedy = "write for example piecewise:0=2,0.5=1,1=0"
+    remedy = f"write for example {kind}:0=2,0.5=1,0.8=0.5"
     points = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and pair[0] is not None and pair[1] is not None]
     if len(points) < len(pairs):
-        raise _refused(name, spelling, "piecewise takes points POSITION=VALUE with commas between", remedy)
+        raise _refused(name, spelling, f"{kind} takes points POSITION=VALUE with commas between", remedy)
     positions = [position for position, _ in points]
     if positions != sorted(set(positions)) or not 0 <= positions[0] <= positions[-1] <= 1:
         raise _refused(name, spelling, "positions must rise and lie between 0 and 1", remedy)

@@ -22,7 +22,7 @@ from aign.data.h36m import load_h36m
 from aign.data.keypoint_files import crop_to_person, read_keypoints, write_poses
 from aign.data.motion import MotionClips
 from aign.data.places import data_file
-from aign.data.pose_streams import Bodies, RealPairs, SyntheticPairs, test_views
+from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, test_views
 from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
 from aign.errors import UserError
@@ -55,6 +55,8 @@ class PoseConfig:
     """generated: drawn from a kinematic human; cmu, h36m: real motion capture in the folder named by AIGN_DATA."""
     keypoint_noise_px: float = 0.0
     """Standard deviation of noise on observed keypoints, a stand-in for a detector."""
+    outlier_share: float = 0.0
+    """Part of all observed keypoints that lie anywhere in the image, as those of a detector that failed."""
     image_size: int = 256
     """Width and height of the image that keypoints lie in, px."""
     generator: Literal["residual", "heatmap"] = "residual"
@@ -83,11 +85,13 @@ class PoseConfig:
     """Weight of the adversarial losses, Sup4: beta of Eq. 1; 0 switches memories off."""
     alpha: str = "fixed:1"
     """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure. fixed:1, linear:2:0,
-    cosine:2:-2, gnc (the paper's annealing), piecewise:0=2,0.5=1,1=0, or adaptive:0:2, which learns it."""
+    cosine:2:-2, gnc (the paper's annealing), piecewise:0=2,0.5=1,1=0, steps:0=2,0.5=1, or adaptive:0:2 (learnt)."""
     scale_px: str = "fixed:2"
     """Where the reprojection loss stops being quadratic, px: fixed:2, linear:8:2, geometric:8:2, or adaptive:2."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.outlier_share < 1:
+            raise UserError(f"outlier_share = {self.outlier_share}", "not a part of a whole", "give 0.2, say, or 0")
         if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
             raise UserError(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
         for name, parse in (("alpha", parse_alpha), ("scale_px", parse_scale)):
@@ -166,15 +170,16 @@ class PoseTask(Task):
         self.renderer.to(device)
         self.generator.to(device)
         pairs = Bodies.of(clips, clips.frames("pairs"), device)
-        unlabelled, self.test = test_views(clips, config.image_size, config.keypoint_noise_px, device)
+        detector = Detector(noise_px=config.keypoint_noise_px, outlier_share=config.outlier_share)
+        unlabelled, self.test = test_views(clips, config.image_size, detector, device)
         self.streams = {
             "synthetic": SyntheticPairs(
                 weights=self.renderer.weights(pairs.canonical_mm),
                 renderer=self.renderer,
                 perturbation=config.perturbation,
-                noise_px=config.keypoint_noise_px,
+                detector=detector,
             ),
-            "pairs": RealPairs(bodies=pairs, image_size=config.image_size, noise_px=config.keypoint_noise_px),
+            "pairs": RealPairs(bodies=pairs, image_size=config.image_size, detector=detector),
             "unlabelled": unlabelled,
         }
         self.memory = memory = self._remember(clips, device)

@@ -1,17 +1,19 @@
 """The pose task's streams: what they hold agrees with itself, and workers share it."""
 
+import numpy as np
 import pytest
 import torch
 
 from aign.data import pose_streams
 from aign.data.cameras import photograph
-from aign.data.pose_streams import Bodies, RealPairs, SyntheticPairs
+from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs
 from aign.data.streams import Share, draw
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import facing_rotation, rotate
 
 CPU = torch.device("cpu")
 IMAGE_SIZE = 64
+NOISY = Detector(noise_px=0.5)
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def renderer(bodies, skeleton):
 def streams(clips, bodies, renderer):
     return {
         "synthetic": SyntheticPairs(
-            weights=renderer.weights(bodies.canonical_mm), renderer=renderer, perturbation=0.3, noise_px=0.5
+            weights=renderer.weights(bodies.canonical_mm), renderer=renderer, perturbation=0.3, detector=NOISY
         ),
-        "pairs": RealPairs(bodies=bodies, image_size=IMAGE_SIZE, noise_px=0.5),
-        "unlabelled": pose_streams.test_views(clips, IMAGE_SIZE, 0.5, CPU)[0],
+        "pairs": RealPairs(bodies=bodies, image_size=IMAGE_SIZE, detector=NOISY),
+        "unlabelled": pose_streams.test_views(clips, IMAGE_SIZE, NOISY, CPU)[0],
     }
 
 
@@ -76,6 +78,19 @@ def test_the_truth_of_a_pair_explains_its_keypoints(name, streams):
     assert 0.4 < residual.std() < 0.6  # the noise that was asked for
 
 
+def test_outliers_lie_anywhere_and_are_as_many_as_asked_for():
+    detector, rng = Detector(noise_px=0.5, outlier_share=0.2), np.random.default_rng(0)
+    true = torch.full((2000, 17, 2), -100.0)
+    found = detector.detect(true, detector.plan(2000, 17, rng), IMAGE_SIZE)
+    outliers = (found >= 0).all(-1)
+    assert 0.19 < outliers.float().mean() < 0.21
+    assert torch.allclose(found[~outliers].std(0), torch.tensor(0.5), rtol=0.02)
+    places = found[outliers]
+    assert 0 <= places.min() < 1
+    assert IMAGE_SIZE - 2 < places.max() <= IMAGE_SIZE - 1
+    assert torch.allclose(places.mean(0), torch.tensor((IMAGE_SIZE - 1) / 2), rtol=0.02)
+
+
 def test_canonical_bodies_face_the_camera(bodies, skeleton):
     facing = facing_rotation(bodies.canonical_mm, skeleton)
     torch.testing.assert_close(facing, torch.eye(3).expand_as(facing), atol=1e-4, rtol=0)
@@ -93,7 +108,7 @@ def test_real_pairs_come_from_a_few_cameras_that_no_seed_changes(streams):
 
 def test_the_test_set_is_part_of_the_unlabelled_input_with_its_truth(clips, monkeypatch):
     monkeypatch.setattr(pose_streams, "MAX_TEST_PER_ACTION", 5)
-    unlabelled, test = pose_streams.test_views(clips, IMAGE_SIZE, 0.0, CPU)
+    unlabelled, test = pose_streams.test_views(clips, IMAGE_SIZE, Detector(), CPU)
     assert test["truth"]["action"].bincount().tolist() == [5, 5]
     _, keypoints = photograph(test["truth"]["canonical_mm"], test["truth"], IMAGE_SIZE)
     torch.testing.assert_close(keypoints, test["observed"]["keypoints_px"], atol=1e-3, rtol=0)

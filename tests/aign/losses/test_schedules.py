@@ -15,6 +15,7 @@ from aign.losses.schedules import (
     Gnc,
     Linear,
     Piecewise,
+    Steps,
     parse_alpha,
     parse_scale,
 )
@@ -30,6 +31,7 @@ from aign.losses.schedules import (
         ("cosine:2:-2", Cosine(2, -2)),
         ("gnc", Gnc()),
         ("piecewise:0=2,0.5=1,1=0", Piecewise(((0, 2), (0.5, 1), (1, 0)))),
+        ("steps:0=2,0.5=1", Steps(((0, 2), (0.5, 1)))),
         ("adaptive:0:2", AdaptiveAlpha(0, 2)),
         ("adaptive:0:3:1", AdaptiveAlpha(0, 3, 1)),
     ],
@@ -68,6 +70,8 @@ def test_a_plain_number_is_fixed():
         ("cosine:2:-2", (2, math.sqrt(2), 0, -math.sqrt(2), -2)),
         ("piecewise:0.25=2,0.5=1,1=0", (2, 2, 1, 0.5, 0)),
         ("piecewise:0.5=1", (1, 1, 1, 1, 1)),
+        ("steps:0=2,0.5=1,0.75=-1", (2, 2, 1, -1, -1)),
+        ("steps:0.25=1,1=0", (1, 1, 1, 1, 0)),
     ],
 )
 def test_values(spelling, values):
@@ -102,7 +106,7 @@ def test_gnc_changes_alpha_every_sixteenth_and_holds_the_last(steps):
 @pytest.mark.parametrize(
     ("spelling", "says"),
     [
-        ("", "none of fixed, linear, cosine, piecewise, gnc, adaptive"),
+        ("", "none of fixed, linear, cosine, piecewise, steps, gnc, adaptive"),
         ("lienar:2:0", "none of"),
         ("geometric:2:1", "none of"),
         ("fixed", "1 number after"),
@@ -115,6 +119,7 @@ def test_gnc_changes_alpha_every_sixteenth_and_holds_the_last(steps):
         ("piecewise:", "POSITION=VALUE"),
         ("piecewise:0=2,1", "POSITION=VALUE"),
         ("piecewise:0=2,0=1", "must rise"),
+        ("steps:2", "steps takes points POSITION=VALUE"),
         ("piecewise:0=2,2=1", "between 0 and 1"),
         ("adaptive", "2 or 3 numbers"),
         ("adaptive:-1:2", "likelihood"),
