@@ -15,7 +15,7 @@ from ray_jobs.recorder import Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
-VERBS = ("train", "evaluate", "predict", "compare")
+VERBS = ("train", "evaluate", "predict", "compare", "sweep")
 SECONDS_BETWEEN_LINES = 5.0
 WIDTH_OF_LOGS = 200
 MACHINE_METRICS = ("samples_per_second", "data_wait_share")

@@ -1,7 +1,6 @@
 """One Ray Train run: its workers, what ends or restarts them, and the console's view of it."""
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
 from ray_jobs.recorder import Event
 from ray_jobs.stopping import StopSignal
+from ray_jobs.threads import in_thread
 from ray_jobs.worker import Ended, run_worker
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -31,11 +31,13 @@ SECONDS_BETWEEN_RESIZES = 15.0
 def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
     """Run a job on the Ray that this process is connected to.
 
-    Raises UserError if a worker did, and RuntimeError for a run that failed too often.
+    Raises UserError if a worker did, AlreadyRuns if this cluster is at it, and RuntimeError for a run that failed too
+    often.
     """
-    mailbox = start_mailbox()
+    mailbox = start_mailbox(job.folder.uri)
     try:
-        fitting = _in_thread(_trainer(job, mailbox).fit)
+        # Ray Train would take over Ctrl-C in the main thread
+        fitting = in_thread("fit", _trainer(job, mailbox).fit)
         _watch(fitting, mailbox, show, stop)
         return fitting.result().return_value
     except TrainingFailedError as error:
@@ -91,20 +93,6 @@ def _train_worker(config: dict[str, Any]) -> Ended:
     if is_first:
         ray.get(mailbox.put.remote({"kind": "ended"}))  # all events have arrived
     return ended
-
-
-def _in_thread(work: Callable[[], Any]) -> Future:
-    """Ray Train would take over Ctrl-C in the main thread. Nothing waits for this one where the console fails."""
-    future: Future = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="fit", daemon=True).start()
-    return future
 
 
 def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: StopSignal) -> None:

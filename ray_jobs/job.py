@@ -124,6 +124,8 @@ class Job:
     run: RunConfig
     placement: Placement
     name: str
+    until: int | None = None
+    """Step at which this part of the run saves and ends; None: at its end."""
 
     @property
     def folder(self) -> Store:

@@ -23,6 +23,8 @@ RAY_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # training is this machine's main work, not its background
 }
 
+PROCESSES_OF_A_RUN = 6
+
 
 def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = None) -> None:
     """Run a job to its end; ``show`` is called here with what the run tells.
@@ -32,10 +34,10 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
     """
     stop = stop or StopSignal()
     if stop.signum:
-        raise Stopped(job.name, None, stop.signum)
+        raise Stopped(f"{job.name} stopped before it started", stop.signum)
     ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
     if not ended.finished:
-        raise Stopped(job.name, ended.step, stop.signum or signal.SIGTERM)
+        raise Stopped(f"{job.name} stopped at step {ended.step}", stop.signum or signal.SIGTERM)
 
 
 def start_ray(job: Job, num_jobs: int = 1) -> None:
@@ -54,6 +56,8 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
         num_cpus = max(num_jobs * job.placement.workers.most, os.cpu_count() or 1)
         # "local": or else it looks for a cluster that was once started on this machine, dead or alive
         local = {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
+        # a run has several small processes, all of which may start at once
+        local["_system_config"] = {"worker_maximum_startup_concurrency": PROCESSES_OF_A_RUN * (num_jobs + 1)}
     with _own_sigterm():
         ray.init(
             log_to_driver=False,

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from aign.errors import UserError
 from aign.training.loop import Notice
 from ray_jobs.recorder import Event
 
@@ -48,10 +49,18 @@ class Mailbox:
         return self._notice
 
 
-def start_mailbox() -> Any:
-    """A new Mailbox actor."""
+class AlreadyRuns(UserError):
+    """The cluster is at work on this run: two at a time would overwrite each other's results."""
+
+
+def start_mailbox(run: str) -> Any:
+    """A run's Mailbox actor. It carries the run's address as its name, so there is one. Raises AlreadyRuns."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    own = {"name": f"mailbox {run}", "namespace": "aign", "scheduling_strategy": here}
+    try:
+        return ray.remote(num_cpus=0)(Mailbox).options(**own).remote()  # type: ignore[attr-defined]
+    except ValueError:
+        raise AlreadyRuns(run, "runs already on this cluster", "wait for it, or stop it first") from None
 
 
 class NoticeReader:

@@ -12,10 +12,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Stopped(Exception):
     """A run has saved and ended early, as it was asked to. Commands say so and exit as a signal's victim does."""
 
-    def __init__(self, name: str, step: int | None, signum: int) -> None:
-        """``step`` None: it had not been started."""
-        at_step = f"stopped at step {step}; the same command goes on from there"
-        super().__init__(f"{name} " + ("stopped before it started" if step is None else at_step))
+    def __init__(self, how_far: str, signum: int) -> None:
+        """``how_far`` says where it stopped."""
+        super().__init__(f"{how_far}; the same command goes on from there")
         self.status = 128 + signum
 
 

@@ -72,7 +72,7 @@ def run_worker(
         if writer:
             closing.callback(writer.close)
         recorder = RunRecorder(task, writer)
-        progress = train(task, engines, config, recorder, progress, look)
+        progress = train(task, engines, config, recorder, progress, look, job.until)
         finished = is_finished(task, progress)
         if finished:
             export(job, task, engines, recorder, progress)

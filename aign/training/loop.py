@@ -75,11 +75,13 @@ def train(
     recorder: Recorder,
     start: Progress | None = None,
     look: Callable[[], Notice] = lambda: Notice.NONE,
+    until: int | None = None,
 ) -> Progress:
     """Run a task's stages from ``start`` (default: the beginning) to the end, and return how far it came.
 
     ``look`` asks whether there is a notice for this worker: whenever metrics are logged, on every worker. Where the
-    run is told to stop, it ends with a checkpoint before its last stage does (``is_finished`` tells).
+    run is told to stop, or after the step ``until``, it ends with a checkpoint before its last stage does
+    (``is_finished`` tells).
     Raises UserError when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
@@ -109,10 +111,12 @@ def train(
         stage_done = progress.stage_clock >= lengths[progress.stage]
         finished = stage_done and not any(lengths[progress.stage + 1 :])
         # a checkpoint or a new stage ends the interval too, so that a resumed run logs the same means
-        notice = heeded
-        if due(config.log_every) or due(config.checkpoint_every) or stage_done:
+        notice, far_enough = heeded, progress.step == until
+        if due(config.log_every) or due(config.checkpoint_every) or stage_done or far_enough:
             values, notice = interval.close(look())
             recorder.log(progress, stage, values)
+        if far_enough and not finished:
+            notice = Notice.STOP
         if due(config.evaluate_every):
             with engines.generator.averaged():
                 evaluation, inferred = evaluate(task, engines.generator.module)

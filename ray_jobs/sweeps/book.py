@@ -1,0 +1,170 @@
+"""What a sweep knows of its trials: a file for each in storage, written as it goes, and one table of all.
+
+SWEEP/sweep.json                 what is searched, and how
+SWEEP/trials/007/trial.json      point, path, results and status of a trial
+SWEEP/trials/007/0/              its run, a RUN as any other; a member of a population may have several
+SWEEP/trials.csv, report.html    all trials
+"""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from aign.errors import UserError
+from ray_jobs.runs import read_export
+from ray_jobs.spool import Spool
+from ray_jobs.storage import Store
+from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep
+from ray_jobs.sweeps.space import Point
+from ray_jobs.sweeps.trial import trial_folder
+
+Status = Literal["waiting", "running", "finished", "stopped", "failed", "crashed"]
+"""stopped: by the scheduler; failed: its values cannot be trained; crashed: something else, so it is tried again."""
+OVER = ("finished", "stopped", "failed")
+TRIAL_FILE = "trial.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A trial so far."""
+
+    trial: int
+    point: Point
+    status: Status = "waiting"
+    path: list[dict[str, Any]] = field(default_factory=list)
+    """Its stretches, as JSON."""
+    objective: float | None = None
+    step: int = 0
+    clock: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    measured_on: dict[str, Any] = field(default_factory=dict)
+    history: list[tuple[int, float]] = field(default_factory=list)
+    """Clock and objective of every evaluation."""
+    reason: str = ""
+    seconds: float = 0.0
+    """How long it has run, all attempts together."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    def after(self, result: dict[str, Any], seconds: float) -> "Record":
+        """With what a result says."""
+        known = {key: result[key] for key in ("path", "metrics", "measured_on", "step", "clock") if key in result}
+        if "reason" in result:
+            return replace(self, **known, status="failed", reason=result["reason"], seconds=seconds)
+        objective = result["objective"]
+        history = [(clock, value) for clock, value in self.history if clock < result["clock"]]
+        history += [(result["clock"], objective)]
+        return replace(self, **known, status="running", objective=objective, history=history, seconds=seconds)
+
+    @property
+    def run(self) -> str:
+        """The folder, in the sweep's, of the run that it has come to."""
+        return self.path[-1]["run"] if self.path else ""
+
+
+class Book:
+    """All records of a sweep, in memory and, a moment later, in storage."""
+
+    def __init__(self, sweep: Sweep, say: Callable[[str], None]) -> None:
+        self.sweep = sweep
+        folder = sweep.folder
+        name = hashlib.sha256(folder.uri.encode()).hexdigest()[:16]
+        self._spool = Spool(folder, Path(tempfile.gettempdir()) / "aign-spool" / f"sweep-{name}", say)
+        self._spool.flush(60.0)
+        self.records = {record.trial: record for record in read_records(folder)}
+        self._spool.put(SWEEP_FILE, json.dumps(sweep.to_json(), indent=1).encode())
+        self._began: dict[int, float] = {}
+
+    def find_finished(self) -> None:
+        """Trials whose run finished while nobody wrote it down are finished."""
+        for record in list(self.records.values()):
+            if record.is_over or not record.run:
+                continue
+            export = read_export(self.sweep.folder / record.run)
+            metrics = export and export["evaluation"]["metrics"]
+            if export and metrics and self.sweep.metric in metrics:
+                result = {
+                    "objective": metrics[self.sweep.metric],
+                    "metrics": metrics,
+                    "measured_on": {key: export["evaluation"][key] for key in ("data", "split", "num_samples")},
+                    **{key: export["progress"][key] for key in ("step", "clock")},
+                }
+                self._write(replace(record.after(result, record.seconds), status="finished"))
+
+    def is_over(self, trial: int) -> bool:
+        return trial in self.records and self.records[trial].is_over
+
+    def in_order(self) -> list[Record]:
+        return sorted(self.records.values(), key=lambda record: record.trial)
+
+    def begin(self, trial: int, point: Point) -> None:
+        record = self.records.get(trial) or Record(trial=trial, point=point)
+        self._began.setdefault(trial, time.monotonic() - record.seconds)
+        self._write(replace(record, point=point, status="running", reason=""))
+
+    def result(self, trial: int, result: dict[str, Any]) -> Record:
+        return self._write(self.records[trial].after(result, self._seconds(trial)))
+
+    def end(self, trial: int, status: Status, reason: str = "") -> Record:
+        record = self.records[trial]
+        if record.status == "failed":  # its last result said so
+            return record
+        return self._write(replace(record, status=status, reason=reason, seconds=self._seconds(trial)))
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file for the sweep's folder."""
+        self._spool.put(path, data)
+
+    def close(self) -> None:
+        self.put("trials.csv", table(self.in_order()).to_csv(index=False).encode())
+        self._spool.close(60.0)
+
+    def _seconds(self, trial: int) -> float:
+        return round(time.monotonic() - self._began[trial], 1)
+
+    def _write(self, record: Record) -> Record:
+        self.records[record.trial] = record
+        self.put(f"{trial_folder(record.trial)}/{TRIAL_FILE}", json.dumps(asdict(record)).encode())
+        return record
+
+
+def read_records(folder: Store) -> list[Record]:
+    """The records of a sweep in storage. Raises UserError for one that cannot be read."""
+    records = []
+    for name in folder.names("trials"):
+        path = f"trials/{name}/{TRIAL_FILE}"
+        try:
+            records.append(Record(**json.loads(folder.read(path))))
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{folder.uri}/{path}", f"is not a trial's record ({error})", "remove it") from None
+    return records
+
+
+def table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a trial: what was tried, and what came of it."""
+    rows = [
+        {
+            "trial": record.trial,
+            "status": record.status,
+            "objective": record.objective,
+            "step": record.step,
+            **(record.path[-1]["values"] if record.path else {}),
+            **{f"metric/{name}": value for name, value in record.metrics.items()},
+            "seconds": record.seconds,
+            "run": record.run,
+            "reason": record.reason,
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows)

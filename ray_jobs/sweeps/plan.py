@@ -1,0 +1,193 @@
+"""What a sweep is: a job, a space of some of its options, how the space is searched and what decides."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aign.errors import UserError
+from aign.training.run_config import find_task
+from ray_jobs.job import Job
+from ray_jobs.options import parse, spelling, split_options
+from ray_jobs.runs import differences
+from ray_jobs.storage import Store
+from ray_jobs.sweeps.space import Point, Space
+
+SWEEP_FILE = "sweep.json"
+RANDOM_TRIALS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is searched, and how."""
+
+    space: tuple[str, ...] = ()
+    """Options to search: 'alpha=fixed:{-2:2}|linear:2:0|gnc' 'generator_lr={log:1e-4:1e-2}' 'seed=0|1|2'. Alternatives
+    stand between |, ranges in braces: {LOW:HIGH}, {log:LOW:HIGH} or {int:LOW:HIGH}."""
+    space_file: Path | None = None
+    """TOML file with more of them: alpha = ["fixed:{-2:2}", "gnc"]."""
+    search: Literal["random", "grid", "optuna"] = "random"
+    """random; grid: every combination of alternatives; optuna: where earlier trials were good (TPE)."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """asha: a trial among the worse at an evaluation ends there; pbt: a population of trials, of which the worst go on
+    with the weights of the best and numbers near theirs, so that numbers follow a path."""
+    trials: int | None = None
+    """How many. Default: 16; with --search grid all."""
+    max_concurrent: int = 1
+    """Trials at a time; each has --workers workers."""
+    metric: str | None = None
+    """What decides, one of the task's metrics. Default: the task's objective. Never a loss: those of different alpha
+    cannot be compared."""
+    maximize: bool = False
+    """Larger is better."""
+    budget_hours: float | None = None
+    """Then running trials are saved and the sweep ends; the same command with a larger budget goes on."""
+    sweep_seed: int = 0
+    """Decides which points are tried."""
+    perturb_every: int | None = None
+    """Steps between the exchanges of --scheduler pbt. Default: --evaluate-every."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "max_concurrent", "budget_hours", "perturb_every"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} = {value}", "nothing would happen", "give more than zero")
+        if self.scheduler == "pbt" and self.search != "random":
+            raise UserError(f"search = {self.search}", "a population begins at random points", "leave --search out")
+        if self.perturb_every is not None and self.scheduler != "pbt":
+            raise UserError(f"perturb_every = {self.perturb_every}", "no effect", "add --scheduler pbt")
+
+
+CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file")
+"""Options that may differ when a sweep goes on; the space itself is compared as it was read."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has been planned."""
+
+    options: Options
+    space: Space
+    job: Job
+    """The run that every trial is, but for the options searched; its name is the sweep's."""
+    argv: tuple[str, ...]
+    """The command line of that run: task and options."""
+
+    @property
+    def folder(self) -> Store:
+        return self.job.folder
+
+    def with_job(self, job: Job) -> "Sweep":
+        """With the job as it was after all checks."""
+        return dataclasses.replace(self, job=job)
+
+    @property
+    def metric(self) -> str:
+        return self.options.metric or find_task(self.job.run.task).objective
+
+    @property
+    def perturb_every(self) -> int:
+        return self.options.perturb_every or self.job.run.training.evaluate_every
+
+    def points(self) -> list[Point]:
+        """Where a random or grid search looks, by trial."""
+        if self.options.search == "grid":
+            return self.space.grid()[: self.options.trials]
+        return self.space.samples(self.options.sweep_seed, self.options.trials or RANDOM_TRIALS)
+
+    @property
+    def num_trials(self) -> int:
+        return self.options.trials or RANDOM_TRIALS if self.options.search == "optuna" else len(self.points())
+
+    def trial_job(self, run: str, values: Mapping[str, str]) -> Job:
+        """The job of a trial; ``run`` is its folder in the sweep's. Raises UserError for a value that cannot be."""
+        job = parse([*self.argv, *as_arguments(values)]).job
+        return dataclasses.replace(
+            job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
+        )
+
+    def command(self, values: Mapping[str, str]) -> str:
+        """The command that repeats a trial as a run of its own."""
+        return " ".join(["aign train", *_quoted(_without_place(self.argv)), *_quoted(as_arguments(values))])
+
+    def to_json(self) -> dict[str, Any]:
+        """What sweep.json holds: everything that two parts of a sweep must share."""
+        options = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in CHANGEABLE}
+        return {"sweep": options, "space": self.space.to_json(), "run": self.job.run.to_json()}
+
+    def check_existing(self) -> None:
+        """Raises UserError if storage has another sweep of this name."""
+        try:
+            before = json.loads(self.folder.read(SWEEP_FILE))
+        except FileNotFoundError:
+            return
+        now = json.loads(json.dumps(self.to_json()))
+        if before != now:
+            parts = (differences(before.get(part, {}), {**before.get(part, {}), **now[part]}) for part in now)
+            differing = "; ".join(part for part in parts if part) or "options were added or left out"
+            reason = f"is a sweep with other options ({differing})"
+            raise UserError(self.folder.uri, reason, "use the same options or another --name")
+
+
+def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
+    """A sweep from its command line, and whether only to check it. Raises UserError for what cannot be."""
+    options, rest = split_options(Options, argv, "aign sweep TASK")
+    command = parse(rest, "sweep")
+    space = Space.read(options.space, options.space_file)
+    for name in space.options:
+        if any(word.split("=")[0] == spelling(name) for word in rest):
+            raise UserError(spelling(name), "is both fixed and searched", "leave one of them out")
+    job = command.job
+    if not job.placement.name:
+        job = dataclasses.replace(job, name=job.name.replace(f"-{job.run.preset}-", "-sweep-"))
+    sweep = Sweep(options, space, job, tuple(word for word in rest if word != "--dry-run"))
+    _check_population(sweep)
+    for name, alternatives in space.options.items():
+        for alternative in alternatives:
+            middle = [(interval.low + interval.high) / 2 for interval in alternative.ranges]
+            sweep.trial_job("trials/check", {name: alternative.spelled([round(n) for n in middle])})
+    return sweep, command.dry_run
+
+
+def as_arguments(values: Mapping[str, str]) -> list[str]:
+    """Options on a command line; a value of several words is several arguments."""
+    arguments = []
+    for name, value in values.items():
+        words = value.split()
+        arguments += [f"{spelling(name)}={value}"] if len(words) == 1 else [spelling(name), *words]
+    return arguments
+
+
+def _check_population(sweep: Sweep) -> None:
+    if sweep.options.scheduler != "pbt":
+        return
+    for name, alternatives in sweep.space.options.items():
+        if len(alternatives) > 1:
+            reason = "members of a population exchange weights, so they differ in numbers only"
+            raise UserError(f"{name} = {'|'.join(a.spelling for a in alternatives)}", reason, "give one, with a range")
+    if not sweep.space.ranges:
+        raise UserError("--scheduler pbt", "there is no number to explore", "add a range: 'alpha=fixed:{-2:2}'")
+    training = sweep.job.run.training
+    for name in ("evaluate_every", "checkpoint_every"):
+        if sweep.perturb_every % getattr(training, name):
+            reason = f"is not a multiple of {name} = {getattr(training, name)}"
+            raise UserError(f"perturb_every = {sweep.perturb_every}", reason, f"change one of them ({spelling(name)})")
+
+
+def _without_place(argv: Sequence[str]) -> list[str]:
+    """The command line without the sweep's name, which is not the run's."""
+    kept, skip = [], False
+    for word in argv:
+        if word == "--name":
+            skip = True
+        elif skip:
+            skip = False
+        elif not word.startswith("--name="):
+            kept.append(word)
+    return kept
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    return [f"'{word}'" if set(word) & set(" |{}$*;&<>()") else word for word in words]

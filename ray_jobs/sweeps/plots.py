@@ -1,0 +1,148 @@
+"""Pictures of a sweep. Colour is the objective everywhere: dark is better; grey trials did not finish."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ray_jobs.sweeps.book import Record
+from ray_jobs.sweeps.plan import Sweep
+
+COLORS = colormaps["viridis"]
+UNFINISHED = "0.75"
+JITTER = 0.12
+
+
+def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
+    """The objective of every trial by step."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    color = _colors(sweep, records)
+    for record in records:
+        history = np.array([point for point in record.history if np.isfinite(point[1])])
+        if len(history):
+            axes.plot(*history.T, color=color(record), marker=".", linewidth=1.2)
+    axes.set(xlabel="step", ylabel=_readable(sweep.metric))
+    _tidy(axes)
+    return figure
+
+
+def against_each_option(sweep: Sweep, records: Sequence[Record]) -> Figure:
+    """The objective of finished trials against the value of every option: a range is an axis, spellings are columns."""
+    done = [record for record in records if record.status == "finished"]
+    names = list(sweep.space.options)
+    figure = Figure(figsize=(8, 3.2 * len(names)), layout="constrained")
+    rng = np.random.default_rng(0)
+    color = _colors(sweep, records)
+    for name, axes in zip(names, np.atleast_1d(figure.subplots(len(names))), strict=True):
+        places, labels, log = _places(sweep, name, done)
+        jitter = JITTER * rng.uniform(-1, 1, len(places)) if labels else np.zeros(len(places))
+        colors = [color(record) for record in done]
+        axes.scatter(places + jitter, [record.objective for record in done], c=colors or None, s=36)
+        if labels:
+            axes.set_xticks(range(len(labels)), labels, rotation=20 if max(map(len, labels)) > 12 else 0, ha="right")
+        if log:
+            axes.set_xscale("log")
+        axes.set(xlabel=_readable(name), ylabel=_readable(sweep.metric))
+        _tidy(axes)
+    return figure
+
+
+def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
+    """A line for each finished trial through its options to its objective."""
+    done = [record for record in records if record.status == "finished" and np.isfinite(record.objective or np.inf)]
+    names = [*sweep.space.options, sweep.metric]
+    figure = Figure(figsize=(max(6, 2.2 * len(names)), 4.5), layout="constrained")
+    axes = figure.subplots()
+    heights = []
+    for i, name in enumerate(names):
+        places, labels, log = _places(sweep, name, done)
+        values = np.log10(places) if log else places
+        low, high = (values.min(), values.max()) if len(values) else (0, 1)
+        heights.append((values - low) / (high - low) if high > low else np.full(len(values), 0.5))
+        marks = [(text, k / max(1, len(labels) - 1) if len(labels) > 1 else 0.5) for k, text in enumerate(labels)]
+        ends = [(f"{10**low if log else low:.3g}", 0.0), (f"{10**high if log else high:.3g}", 1.0)]
+        for text, height in marks or (ends if high > low else [(ends[0][0], 0.5)]):
+            axes.text(i + 0.02, height, f" {text}", va="center", fontsize=8, zorder=3)
+        axes.axvline(i, color="0.6", linewidth=1)
+    lines = [np.stack([np.arange(len(names)), own], -1) for own in np.array(heights).T]
+    color = _colors(sweep, records)
+    axes.add_collection(LineCollection(lines, colors=[color(record) for record in done], linewidths=1.6, alpha=0.85))
+    axes.set(xlim=(-0.1, len(names) - 0.6), ylim=(-0.06, 1.06), yticks=[])
+    axes.set_xticks(range(len(names)), [_readable(name) for name in names])
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:
+    """How the numbers of a population's members went, by step: each line is one member's own line of descent."""
+    names = [name for name in sweep.space.options if any(r.startswith(f"{name}.") for r in sweep.space.ranges)]
+    figure = Figure(figsize=(8, 3.2 * len(names)), layout="constrained")
+    color = _colors(sweep, records)
+    ranked = sorted(records, key=lambda record: _badness(sweep, record), reverse=True)  # the best one on top
+    for name, axes in zip(names, np.atleast_1d(figure.subplots(len(names))), strict=True):
+        for record in ranked:
+            if not record.path:
+                continue
+            clocks = [stretch["clock"] for stretch in record.path] + [record.clock]
+            values = [_number(stretch["values"][name]) for stretch in record.path]
+            best = record is ranked[-1]
+            axes.stairs(values, clocks, color=color(record), linewidth=3 if best else 1.2, baseline=None)
+        axes.set(xlabel="step", ylabel=_readable(name), title="bold: the best member's path")
+        _tidy(axes)
+    return figure
+
+
+def _places(sweep: Sweep, name: str, records: Sequence[Record]) -> tuple[np.ndarray, list[str], bool]:
+    """Where trials lie on the axis of an option or the objective: numbers, perhaps logarithmic, or labelled columns.
+
+    Of a path it is where it ended.
+    """
+    if name == sweep.metric:
+        return np.array([record.objective for record in records], dtype=float), [], False
+    spellings = [record.path[-1]["values"][name] for record in records]
+    numbers = [_number(spelling) for spelling in spellings]
+    own = [interval for where, interval in sweep.space.ranges.items() if where.rsplit(".", 2)[0] == name]
+    if own and None not in numbers:
+        return np.array(numbers, dtype=float), [], all(interval.kind == "log" for interval in own)
+    labels = sorted(set(spellings), key=lambda text: (_number(text) is None, _number(text) or 0, text))
+    return np.array([labels.index(spelling) for spelling in spellings], dtype=float), labels, False
+
+
+def _number(spelling: str) -> float | None:
+    """The number that a value is or ends with: of ``fixed:1.5`` 1.5."""
+    try:
+        return float(spelling.removeprefix("fixed:"))
+    except ValueError:
+        return None
+
+
+def _colors(sweep: Sweep, records: Sequence[Record]):
+    badness = [_badness(sweep, record) for record in records if record.status == "finished"]
+    finite = [value for value in badness if np.isfinite(value)]
+    scale = Normalize(min(finite), np.quantile(finite, 0.8)) if len(set(finite)) > 1 else Normalize(0, 1)
+
+    def color(record: Record):
+        bad = _badness(sweep, record)
+        return COLORS(scale(bad)) if record.status == "finished" and np.isfinite(bad) else UNFINISHED
+
+    return color
+
+
+def _badness(sweep: Sweep, record: Record) -> float:
+    if record.objective is None:
+        return np.inf
+    return -record.objective if sweep.options.maximize else record.objective
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

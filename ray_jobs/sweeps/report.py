@@ -1,0 +1,102 @@
+"""A sweep's report: one HTML page that holds its pictures and its table, readable without a cluster."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from ray_jobs.sweeps import plots
+from ray_jobs.sweeps.book import Record, table
+from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.sweeps.results import groups, ranked, repeating
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+img { max-width: 100%; margin: .5rem 0 }
+pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; white-space: pre-wrap }
+"""
+
+
+def write_report(sweep: Sweep, records: Sequence[Record], put: Callable[[str, bytes], None]) -> None:
+    """Put report.html and its pictures as PNG files into the sweep's folder."""
+    pictures = {}
+    for title, figure in draw(sweep, records).items():
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=110)
+        pictures[title] = image.getvalue()
+        put(f"report/{title.replace(' ', '_')}.png", image.getvalue())
+    put("report.html", page(sweep, records, pictures).encode())
+
+
+def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
+    """The pictures that a sweep has something for, by title."""
+    found = {}
+    done = ranked(sweep, records)
+    if done:
+        found["objective by option"] = plots.against_each_option(sweep, records)
+        found["parallel coordinates"] = plots.parallel_coordinates(sweep, records)
+    if sweep.options.scheduler == "pbt" and done:
+        found["paths"] = plots.paths(sweep, records)
+    if any(record.history for record in records):
+        found["objective by step"] = plots.curves(sweep, records)
+    return found
+
+
+def page(sweep: Sweep, records: Sequence[Record], pictures: dict[str, bytes]) -> str:
+    """The page, with everything in it."""
+    options, done = sweep.options, ranked(sweep, records)
+    how = f"{options.search}" + (f" with {options.scheduler}" if options.scheduler != "none" else "")
+    on = done[0].measured_on if done else {}
+    measured = f", measured on {on['data']}: {on['split']}, {on['num_samples']} samples" if on else ""
+    better = "larger" if options.maximize else "smaller"
+    counts = ", ".join(
+        f"{sum(record.status == status for record in records)} {status}"
+        for status in dict.fromkeys(record.status for record in records)
+    )
+    parts = [
+        f"<h1>{html.escape(sweep.job.name)}</h1>",
+        f"<p>Task {sweep.job.run.task}, preset {sweep.job.run.preset}, {sweep.job.run.training.steps} steps a trial, "
+        f"{html.escape(how)}. Objective: {sweep.metric} ({better} is better){html.escape(measured)}. "
+        f"{sweep.num_trials} trials planned: {counts or 'none begun'}.</p>",
+        "<h2>searched</h2>" + _table(["option", "values"], _space_rows(sweep)),
+    ]
+    if done:
+        parts += [
+            f"<h2>best: trial {done[0].trial:03d}, {sweep.metric} {done[0].objective:.4g}</h2>",
+            f"<pre>{html.escape(repeating(sweep, done[0]))}</pre>",
+            f"<p>Its run: {html.escape(sweep.folder.uri)}/{done[0].run}</p>",
+        ]
+    if any(len(own) > 1 for _, own in groups(sweep, records)):
+        parts += ["<h2>over seeds</h2>", _seeds_table(sweep, records)]
+    for title, image in pictures.items():
+        data = base64.b64encode(image).decode()
+        parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+    parts += ["<h2>all trials</h2>", table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g")]
+    title = html.escape(sweep.job.name)
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
+    return head + "\n".join(parts) + "</html>\n"
+
+
+def _space_rows(sweep: Sweep) -> list[list[str]]:
+    return [[name, " | ".join(spellings)] for name, spellings in sweep.space.to_json().items()]
+
+
+def _seeds_table(sweep: Sweep, records: Sequence[Record]) -> str:
+    rows = []
+    for values, own in groups(sweep, records):
+        objectives = [record.objective or 0.0 for record in own]
+        mean = sum(objectives) / len(own)
+        spread = (sum((value - mean) ** 2 for value in objectives) / max(1, len(own) - 1)) ** 0.5
+        spelled = "  ".join(f"{name}={value}" for name, value in values.items())
+        rows.append([spelled, str(len(own)), f"{mean:.2f} ± {spread:.2f}"])
+    return _table(["values", "seeds", sweep.metric], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    return f"<table><tr>{heads}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

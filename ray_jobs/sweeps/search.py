@@ -1,0 +1,105 @@
+"""Optuna's tree-structured Parzen estimator over a space, as a searcher of Ray Tune that remembers earlier trials."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from ray_jobs.sweeps.book import Record
+from ray_jobs.sweeps.space import Point, Range, Space
+
+
+class OptunaSearch(Searcher):
+    """Suggests the config of a Trial. Trials that a scheduler ended early count as pruned, not as that good."""
+
+    def __init__(self, space: Space, records: Iterable[Record], num_trials: int, maximize: bool, seed: int) -> None:
+        super().__init__(metric="objective", mode="max" if maximize else "min")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        records = sorted(records, key=lambda record: record.trial)
+        self._space = space
+        # with as many random trials as when it began, but other ones than those it has seen
+        sampler = optuna.samplers.TPESampler(seed=seed + len(records), multivariate=True, group=True)
+        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        over = [record for record in records if record.is_over]
+        for record in over:
+            self._remember(record)
+        self._left = deque(record for record in records if not record.is_over)
+        taken = {record.trial for record in records}
+        self._new = deque(trial for trial in range(num_trials) if trial not in taken)
+        self._asked: dict[str, optuna.Trial] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._left:
+            record = self._left.popleft()
+            self._study.enqueue_trial(dict(record.point))
+            return self._config(trial_id, record.trial, record.path)
+        if self._new:
+            return self._config(trial_id, self._new.popleft(), [])
+        return Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id in self._asked and "reason" not in result:
+            self._asked[trial_id].report(result["objective"], result["clock"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self._asked.pop(trial_id, None)
+        if trial is None:
+            return
+        if error or result is None or "reason" in result:
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif result.get("done") and result.get("finished"):
+            self._study.tell(trial, result["objective"])
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune keeps a copy on disk, which nobody reads
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the book has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the book has it all."""
+
+    def _config(self, trial_id: str, trial: int, path: list[dict[str, Any]]) -> dict[str, Any]:
+        self._asked[trial_id] = asked = self._study.ask()
+        return {"spec": {"trial": trial, "point": self._suggest(asked), "path": path}}
+
+    def _suggest(self, trial: optuna.Trial) -> Point:
+        point: Point = {}
+        for name, alternatives in self._space.options.items():
+            point[name] = trial.suggest_categorical(name, list(range(len(alternatives))))
+        for name in self._space.own_ranges(point):
+            point[name] = _suggest_number(trial, name, self._space.ranges[name])
+        return point
+
+    def _remember(self, record: Record) -> None:
+        distributions = {
+            name: optuna.distributions.CategoricalDistribution(range(len(alternatives)))
+            for name, alternatives in self._space.options.items()
+        } | {name: _distribution(self._space.ranges[name]) for name in self._space.own_ranges(record.point)}
+        state = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(record.status, TrialState.FAIL)
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(record.point),
+                distributions=distributions,
+                value=record.objective if state == TrialState.COMPLETE else None,
+                state=state,
+                intermediate_values={int(clock): value for clock, value in record.history},
+            )
+        )
+
+
+def _suggest_number(trial: optuna.Trial, name: str, where: Range) -> float | int:
+    if where.kind == "int":
+        return trial.suggest_int(name, int(where.low), int(where.high))
+    return where.clipped(trial.suggest_float(name, where.low, where.high, log=where.kind == "log"))
+
+
+def _distribution(where: Range) -> optuna.distributions.BaseDistribution:
+    if where.kind == "int":
+        return optuna.distributions.IntDistribution(int(where.low), int(where.high))
+    return optuna.distributions.FloatDistribution(where.low, where.high, log=where.kind == "log")

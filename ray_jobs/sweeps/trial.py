@@ -1,0 +1,196 @@
+"""One trial as Ray Tune sees it: a Trainable whose steps are the evaluations of a real run.
+
+A run goes on while Tune thinks; where Tune ends or pauses a trial, its run saves and ends too. What Tune takes for a
+checkpoint is only a pointer: the path of runs that led here. Weights stay in storage, whole and unpickled.
+"""
+
+import contextlib
+import json
+import math
+import queue
+import signal
+import tempfile
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.result import DONE
+
+from aign.errors import UserError
+from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
+from ray_jobs.launch import launch
+from ray_jobs.mailbox import AlreadyRuns
+from ray_jobs.recorder import Event
+from ray_jobs.runs import read_export
+from ray_jobs.stopping import Stopped, StopSignal
+from ray_jobs.storage import Store
+from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.threads import in_thread
+
+POINTER = "path.json"
+SECONDS_TO_STOP = 120.0
+SECONDS_FOR_A_CHECKPOINT = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of a trial's path: a run with its values, from a step on."""
+
+    run: str
+    """Its folder in the sweep's."""
+    values: dict[str, str]
+    step: int = 0
+    clock: int = 0
+
+
+def trial_folder(trial: int) -> str:
+    return f"trials/{trial:03d}"
+
+
+class Trial(tune.Trainable):
+    """See the module's docstring. Its config is one entry, ``spec``: a trial's number, point and path (JSON)."""
+
+    def setup(self, config: dict[str, Any], sweep: Sweep) -> None:  # type: ignore[override]
+        self.sweep = sweep
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial: a process that has imported everything is worth keeping."""
+        self.cleanup()
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.path = [Stretch(**stretch) for stretch in config["spec"]["path"]]
+        self.last: dict[str, Any] = {"step": 0, "clock": 0}
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._stop = StopSignal()
+        self._running: Future[bool] | None = None
+
+    def step(self) -> dict[str, Any]:
+        """Up to the next evaluation or the end; values with which there is nothing to measure are a result too."""
+        try:
+            while True:
+                if self._running is None:
+                    self.path = self._next_path()
+                    self._running = in_thread("trial", self._train)
+                if measured := self._until_evaluation():
+                    return measured
+                if self._running.result():
+                    return self._end()
+                self._running = None
+        except UserError as error:
+            worst = -math.inf if self.sweep.options.maximize else math.inf
+            return {**self.last, "objective": worst, "reason": str(error), DONE: True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        (Path(checkpoint_dir) / POINTER).write_text(
+            json.dumps({"path": [asdict(stretch) for stretch in self.path], "last": self.last})
+        )
+
+    def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]
+        pointer = json.loads((Path(checkpoint) / POINTER).read_text())
+        self.path = [Stretch(**stretch) for stretch in pointer["path"]]
+        self.last = pointer["last"]
+
+    def cleanup(self) -> None:
+        self._stop.signum = signal.SIGTERM
+        if self._running is not None:
+            # what was learnt is as safe as it gets; what went wrong matters to nobody any more
+            with contextlib.suppress(NotYet, UserError, RuntimeError):
+                self._running.result(SECONDS_TO_STOP)
+
+    # --- the run ---------------------------------------------------------------------------------------------------
+
+    @property
+    def own_folder(self) -> str:
+        return trial_folder(int(self.trial_name))
+
+    def _next_path(self) -> list[Stretch]:
+        """The path so far, ending in a run of this trial with the values it is to have from here on."""
+        values = self.sweep.space.values(self.config["spec"]["point"])
+        last = self.path[-1] if self.path else None
+        if last and last.run.startswith(f"{self.own_folder}/") and last.values == values:
+            return self.path
+        runs = [name for name in self.sweep.folder.names(self.own_folder) if name.isdecimal()]
+        run = f"{self.own_folder}/{len(runs)}"
+        if last is None:
+            return [Stretch(run=run, values=values)]
+        step = copy_checkpoint(self.sweep.folder / last.run, self.sweep.folder / run, self.last["step"])
+        clock = self.last["clock"] + step - self.last["step"]
+        return [*self.path, Stretch(run=run, values=values, step=step, clock=clock)]
+
+    def _train(self) -> bool:
+        """Run as far as the trial may go without Tune; whether that is the end."""
+        try:
+            job = self.sweep.trial_job(self.path[-1].run, self.path[-1].values)
+            if self.sweep.options.scheduler == "pbt":  # where all members wait for each other
+                every = self.sweep.perturb_every
+                job = replace(job, until=(self.last["step"] // every + 1) * every)
+            while True:
+                try:
+                    launch(job, self._events.put, self._stop)
+                    return True
+                except Stopped:
+                    return False
+                except AlreadyRuns:  # an earlier process of this trial is still saving
+                    time.sleep(1)
+        finally:
+            self._events.put({"kind": "over"})
+
+    def _until_evaluation(self) -> dict[str, Any] | None:
+        """What the next evaluation measured; None at the run's end, whose evaluation is kept for ``_end``."""
+        while (event := self._events.get())["kind"] != "over":
+            if event["kind"] == "progress":
+                self.last |= {"clock": event["clock"]}
+            elif event["kind"] == "evaluation":
+                self.last |= self._result(event["evaluation"], event["step"])
+                if self.last["clock"] < self.sweep.job.run.training.steps:
+                    return dict(self.last)
+        return None
+
+    def _end(self) -> dict[str, Any]:
+        export = read_export(self.sweep.folder / self.path[-1].run)
+        if export is not None:
+            self.last |= self._result(export["evaluation"], export["progress"]["step"])
+            self.last |= {"clock": export["progress"]["clock"]}
+        return {**self.last, "finished": True, DONE: True}
+
+    def _result(self, evaluation: dict[str, Any], step: int) -> dict[str, Any]:
+        metrics = evaluation["metrics"]
+        if self.sweep.metric not in metrics:
+            raise UserError(f"--metric {self.sweep.metric}", "is not measured", f"choose one of {', '.join(metrics)}")
+        return {
+            "objective": metrics[self.sweep.metric],
+            "step": step,
+            "metrics": metrics,
+            "measured_on": {key: evaluation[key] for key in ("data", "split", "num_samples")},
+            "path": [asdict(stretch) for stretch in self.path],
+        }
+
+
+def copy_checkpoint(source: Store, target: Store, step: int) -> int:
+    """Make another run's checkpoint the beginning of a new run: that of a step, or if it is gone the newest.
+
+    Returns its step. It waits for one that is still under way. Raises UserError if there is none.
+    """
+    deadline = time.monotonic() + SECONDS_FOR_A_CHECKPOINT
+    while step not in (steps := checkpoint_steps(source)) and time.monotonic() < deadline:
+        if steps and steps[0] > step:
+            break  # superseded
+        time.sleep(0.5)
+    if not steps:
+        raise UserError(source.uri, "has no checkpoint to go on from", "give it a smaller --checkpoint-every")
+    chosen = step if step in steps else steps[0]
+    name = f"checkpoints/{folder_name(chosen)}"
+    with tempfile.TemporaryDirectory(prefix="aign-exploit-") as scratch:
+        source.download(name, Path(scratch))
+        files = sorted(Path(scratch).iterdir(), key=lambda file: file.name == STATE_FILE)  # it makes the others valid
+        for file in files:
+            target.upload(file, f"{name}/{file.name}")
+    return chosen
