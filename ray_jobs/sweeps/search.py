@@ -21,7 +21,7 @@ class OptunaSearch(Searcher):
         records = sorted(records, key=lambda record: record.trial)
         self._space = space
         # with as many random trials as when it began, but other ones than those it has seen
-        sampler = optuna.samplers.TPESampler(seed=seed + len(records), multivariate=True, group=True)
+        sampler = optuna.samplers.TPESampler(seed=seed + len(records))
         self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
         over = [record for record in records if record.is_over]
         for record in over:

@@ -1,0 +1,105 @@
+"""What a sweep is, from its command line; the command that repeats a trial; what is refused before anything starts."""
+
+import json
+
+import pytest
+
+from aign.errors import UserError
+from ray_jobs.options import parse
+from ray_jobs.sweep import command
+from ray_jobs.sweeps.book import Record
+from ray_jobs.sweeps.plan import plan
+from ray_jobs.sweeps.results import groups, repeating
+
+RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0"]
+
+
+def sweep_of(*argv, space="alpha=fixed:{-2:2}"):
+    return plan(["pose", "--space", space, *RUN, *argv])[0]
+
+
+def stretch(run, step, **values):
+    return {"run": run, "values": values, "step": step, "clock": step}
+
+
+def finished(trial, objective, *path):
+    return Record(trial=trial, point={}, status="finished", path=list(path), objective=objective)
+
+
+def test_a_trial_is_the_run_with_its_values_and_the_command_repeats_it(tmp_path):
+    sweep = sweep_of("--storage", str(tmp_path), "--name", "s", "--preset", "3d-interpreter")
+    job = sweep.trial_job("trials/003/0", {"alpha": "fixed:-1.5", "betas": "0.9 0.999"})
+    assert job.folder.uri == f"{tmp_path}/s/trials/003/0"
+    assert job.run.options.alpha == "fixed:-1.5"
+    assert job.run.training.betas == (0.9, 0.999)
+    again = sweep.command({"alpha": "fixed:-1.5", "betas": "0.9 0.999"})
+    assert again.startswith("aign train pose ")
+    assert parse(again.split()[2:]).job.run == job.run
+    assert "--name" not in again
+
+
+def test_a_population_path_of_fixed_alphas_is_repeated_by_one_schedule(tmp_path):
+    sweep = sweep_of("--storage", str(tmp_path), "--scheduler", "pbt")
+    path = [stretch("trials/001/0", 0, alpha="fixed:1.5"), stretch("trials/000/1", 60, alpha="fixed:0.25")]
+    job = parse(repeating(sweep, finished(0, 1.0, *path)).split()[2:]).job
+    assert job.run.options.alpha == "steps:0=1.5,0.6=0.25"
+
+
+def test_a_path_that_no_schedule_spells_names_the_run(tmp_path):
+    sweep = sweep_of("--storage", str(tmp_path), space="generator_lr={log:1e-4:1e-2}")
+    path = [stretch("trials/001/0", 0, generator_lr="1e-3"), stretch("trials/000/1", 60, generator_lr="1e-4")]
+    assert "trials/000/1/export" in repeating(sweep, finished(0, 1.0, *path))
+
+
+def test_trials_that_differ_in_the_seed_only_are_one_group(tmp_path):
+    sweep = sweep_of("--search", "grid", space="alpha=fixed:1|gnc")
+    records = [
+        finished(i, objective, stretch(f"trials/{i:03d}/0", 0, alpha=alpha, seed=seed))
+        for i, (alpha, seed, objective) in enumerate([("gnc", "0", 3.0), ("fixed:1", "0", 1.0), ("gnc", "1", 1.0)])
+    ]
+    assert [(values, len(own)) for values, own in groups(sweep, records)] == [
+        ({"alpha": "fixed:1"}, 1),
+        ({"alpha": "gnc"}, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--space", "alhpa=gnc", *RUN], "did you mean --alpha"),
+        (["--space", "alpha=fixed:one", *RUN], "1 number"),
+        (["--space", "alpha=gnc", *RUN, "--alpha", "gnc"], "both fixed and searched"),
+        (["--space", "alpha=gnc", *RUN, "--alpha=gnc"], "both fixed and searched"),
+        (["--space", "alpha=gnc|fixed:{0:2}", "--search", "grid", *RUN], "no end of values"),
+        (["--space", "alpha=gnc|fixed:{0:2}", "--scheduler", "pbt", *RUN], "differ in numbers only"),
+        (["--space", "alpha=gnc", "--scheduler", "pbt", *RUN], "no number to explore"),
+        (["--space", "alpha=fixed:{0:2}", "--scheduler", "pbt", "--search", "optuna", *RUN], "random points"),
+        (["--space", "alpha=fixed:{0:2}", "--scheduler", "pbt", "--perturb-every", "30", *RUN], "not a multiple"),
+        (["--space", "alpha=gnc", "--perturb-every", "40", *RUN], "no effect"),
+        (["--space", "alpha=gnc", "--trials", "0", *RUN], "nothing would happen"),
+        (["--space", "alpha=gnc", *RUN, "--stepz", "3"], "did you mean --steps"),
+        ([*RUN], "nothing to search"),
+    ],
+)
+def test_refused_in_one_line(refused, argv, says, tmp_path):
+    assert says in refused(command, "pose", *argv, "--storage", tmp_path, "--dry-run")
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, capsys):
+    argv = ["pose", "--space", "alpha=gnc|fixed:1", "seed=0|1", "--search", "grid", *RUN, "--storage", str(tmp_path)]
+    command([*argv, "--dry-run"])
+    said = capsys.readouterr().out
+    assert "4 trials, 1 at a time" in said
+    assert json.loads(said[: said.index("\ndry run")])["space"] == {"alpha": ["gnc", "fixed:1"], "seed": ["0", "1"]}
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_sweep_of_the_same_name_is_refused(tmp_path):
+    argv = ["--storage", str(tmp_path), "--name", "s"]
+    sweep = sweep_of(*argv)
+    sweep.folder.write("sweep.json", json.dumps(sweep.to_json()).encode())
+    sweep_of(*argv, "--trials", "99", "--max-concurrent", "3").check_existing()
+    with pytest.raises(UserError, match="steps was 100, now 50"):
+        plan(["pose", "--space", "alpha=fixed:{-2:2}", *RUN, "--steps", "50", *argv])[0].check_existing()
+    with pytest.raises(UserError, match="sweep with other options"):
+        sweep_of(*argv, space="alpha=fixed:{-1:2}").check_existing()
