@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aign.errors import UserError
-from ray_jobs.recorder import Event
+from ray_jobs.events import Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 

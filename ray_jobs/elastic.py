@@ -21,7 +21,7 @@ from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.exceptions import PreemptionError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from aign.training.loop import Notice
+from aign.training.notice import Notice
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.storage import Store, StoreAway
 

@@ -15,11 +15,11 @@ from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, Sca
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from aign.errors import UserError
-from aign.training.loop import Notice
+from aign.training.notice import Notice
 from ray_jobs.elastic import ElasticTorchTrainer, SaveBeforeLeaving
+from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
-from ray_jobs.recorder import Event
 from ray_jobs.stopping import StopSignal
 from ray_jobs.threads import in_thread
 from ray_jobs.worker import Ended, run_worker

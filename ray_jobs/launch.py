@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from aign.training.loop import Notice
+from aign.training.notice import Notice
+from ray_jobs.events import Event
 from ray_jobs.job import Job
-from ray_jobs.recorder import Event
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.worker import Ended, run_worker
 

@@ -11,8 +11,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aign.errors import UserError
-from aign.training.loop import Notice
-from ray_jobs.recorder import Event
+from aign.training.notice import Notice
+from ray_jobs.events import Event
 
 
 class Mailbox:

@@ -20,14 +20,12 @@ from aign.tasks.base import Evaluation, Stage, Task
 from aign.training.loop import Progress
 from aign.training.step import Engines
 from ray_jobs.checkpoints import STATE_FILE, Checkpoint, checkpoint_steps, folder_name, read_objective, write_checkpoint
+from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.spool import Spool
 
 SECONDS_BETWEEN_PARTS = 3.0
 NEWEST_KEPT = 2
-
-Event = dict[str, Any]
-"""What the console is told: ``kind`` is progress, evaluation, picture, say or ended."""
 
 
 class RunWriter:

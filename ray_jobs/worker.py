@@ -21,14 +21,16 @@ from torch.distributed import distributed_c10d
 from aign.tasks.base import Task
 from aign.trained import write_export
 from aign.training.engine import TorchEngine
-from aign.training.loop import Notice, Progress, evaluate, is_finished, train
+from aign.training.loop import Progress, evaluate, is_finished, train
+from aign.training.notice import Notice
 from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
 from ray_jobs.beginning import begin
 from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
+from ray_jobs.events import Event
 from ray_jobs.job import Job
-from ray_jobs.recorder import Event, RunRecorder, RunWriter, renderer_buffers
+from ray_jobs.recorder import RunRecorder, RunWriter, renderer_buffers
 from ray_jobs.spool import Spool
 from ray_jobs.storage import StoreAway
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +14,7 @@ from aign.data.streams import Share, concatenate, draw, rows
 from aign.errors import UserError
 from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms, num_parts
 from aign.training.config import TrainingConfig
+from aign.training.notice import Notice
 from aign.training.step import Batch, Engines, adversarial_step
 from aign.training.workers import mean_over_workers, rank, world_size
 
@@ -42,16 +42,6 @@ class Progress:
             stage_clock=self.stage_clock + ticks,
             generator_updates=self.generator_updates + updates,
         )
-
-
-class Notice(IntEnum):
-    """What a worker has been told from outside. It is heeded when metrics are next logged, by all workers together."""
-
-    NONE = 0
-    SAVE = 1
-    """This worker may be gone soon: save once, go on."""
-    STOP = 2
-    """Save and end."""
 
 
 @runtime_checkable

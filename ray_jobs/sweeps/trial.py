@@ -22,9 +22,9 @@ from ray.tune.result import DONE
 
 from aign.errors import UserError
 from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
+from ray_jobs.events import Event
 from ray_jobs.launch import launch
 from ray_jobs.mailbox import AlreadyRuns
-from ray_jobs.recorder import Event
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import Store
@@ -86,7 +86,8 @@ class Trial(tune.Trainable):
                 self._running = None
         except UserError as error:
             worst = -math.inf if self.sweep.options.maximize else math.inf
-            return {**self.last, "objective": worst, "reason": str(error), DONE: True}
+            path = [asdict(stretch) for stretch in self.path]
+            return {**self.last, "path": path, "objective": worst, "reason": str(error), DONE: True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / POINTER).write_text(
