@@ -15,9 +15,10 @@ from typing import Any
 
 from rich.table import Table
 
+from aign.command import make_console
 from aign.errors import UserError
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import Bars, make_console, run_command
+from ray_jobs.console import Bars, run_command
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options

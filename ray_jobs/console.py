@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from aign.command import make_console
 from aign.errors import UserError
 from ray_jobs.events import Event
 from ray_jobs.stopping import Stopped
@@ -17,16 +17,7 @@ from ray_jobs.storage import StoreAway
 
 VERBS = ("train", "evaluate", "predict", "compare", "sweep")
 SECONDS_BETWEEN_LINES = 5.0
-WIDTH_OF_LOGS = 200
 MACHINE_METRICS = ("samples_per_second", "data_wait_share")
-
-
-def make_console() -> Console:
-    """The terminal; a pipe or a log file is wide, so that no table loses its columns there."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH_OF_LOGS
-    return console
 
 
 class Bars:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
+from aign.command import make_console
 from aign.training.loop import evaluate
-from ray_jobs.console import evaluation_table, make_console, run_command
+from ray_jobs.console import evaluation_table, run_command
 from ray_jobs.options import parse_verb
 from ray_jobs.runs import open_run, with_data
 

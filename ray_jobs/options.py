@@ -1,17 +1,15 @@
 """The command line of training: the options of a task, of training and of the place, from typed dataclasses."""
 
 import argparse
-import contextlib
 import dataclasses
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from aign.command import parse_known
 from aign.errors import UserError
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
@@ -49,7 +47,7 @@ class Command:
 
 def split_options(kind: type[T], argv: Sequence[str], prog: str) -> tuple[T, list[str]]:
     """Options of one dataclass, and the arguments that are not its own."""
-    return _read(kind, argv, prog)
+    return parse_known(kind, argv, prog)
 
 
 def parse_verb(kind: type[T], argv: Sequence[str], prog: str) -> T:
@@ -98,7 +96,7 @@ def _parse_options(
     ]
     together = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     parsed: Any
-    parsed, unknown = _read(together, argv, prog, description)
+    parsed, unknown = parse_known(together, argv, prog, description)
     if unknown:
         raise _unknown_option(unknown[0], kinds)
     return tuple(getattr(parsed, kind.__name__) for kind in kinds)
@@ -113,20 +111,6 @@ def _split_preset(argv: list[str]) -> tuple[str | None, list[str]]:
     except argparse.ArgumentError as error:
         raise UserError("--preset", error.message, "give its name") from None
     return chosen.preset, rest
-
-
-def _read(kind: Any, argv: Sequence[str], prog: str, description: str | None = None) -> tuple[Any, list[str]]:
-    """Options of a dataclass, and the arguments that are not its own; tyro's box of complaints becomes one line."""
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(kind, args=list(argv), prog=prog, description=description, return_unknown_args=True)
-    except SystemExit as ended:
-        if not ended.code:  # --help
-            raise
-        lines = [line.strip("│ ") for line in box.getvalue().splitlines()[1:]]
-        complaint = " ".join(takewhile(lambda line: line[:1] not in "─╰", lines)).removesuffix(".")
-        raise UserError(prog, complaint, "--help tells more") from None
 
 
 def spelling(field: str) -> str:

@@ -14,7 +14,8 @@ from ray_jobs.options import parse
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
-COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("aign ")]
+LINES = [line for _, block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("aign ")]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 SMALL = shlex.split("--steps 4 --width 16 --num-blocks 1 --batch-size 16 --evaluate-every 4 --checkpoint-every 4")
 
@@ -22,7 +23,9 @@ SMALL = shlex.split("--steps 4 --width 16 --num-blocks 1 --batch-size 16 --evalu
 def small(command: str, bucket: str) -> list[str]:
     """The command's words with few steps, one seed, small networks and a store that is there."""
     words = shlex.split(command.replace("s3://bucket", bucket).replace("--seeds 0 1 2", "--seeds 0"))
-    if words[1] in ("train", "compare"):
+    if words[1] == "sweep":
+        words += ["--trials", "2", "--workers", "0"]
+    if words[1] in ("train", "compare", "sweep"):
         if "--steps" in words:
             at = words.index("--steps")
             del words[at : at + 2]

@@ -132,7 +132,8 @@ class Trial(tune.Trainable):
             job = self.sweep.trial_job(self.path[-1].run, self.path[-1].values)
             if self.sweep.options.scheduler == "pbt":  # where all members wait for each other
                 every = self.sweep.perturb_every
-                job = replace(job, until=(self.last["step"] // every + 1) * every)
+                begun = next(iter(checkpoint_steps(job.folder)), 0)
+                job = replace(job, until=(begun // every + 1) * every)
             while True:
                 try:
                     launch(job, self._events.put, self._stop)

@@ -95,7 +95,7 @@ def _scheduler(sweep: Sweep) -> TrialScheduler:
 
 
 class Population(PopulationBasedTraining):
-    """Members that move together: they meet every so many steps, whatever their speed, so a sweep can be repeated."""
+    """Members that move together: all meet every so many steps, so the quicker ones have no advantage."""
 
     def __init__(self, sweep: Sweep) -> None:
         rng = np.random.default_rng((sweep.options.sweep_seed, sweep.num_trials))
@@ -115,7 +115,18 @@ class Population(PopulationBasedTraining):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         running = [trial for trial in tune_controller.get_trials() if trial.status == "RUNNING"]
+        if not running:
+            self._let_go_on(tune_controller.get_live_trials())
         return None if len(running) >= self._max_concurrent else super().choose_trial_to_run(tune_controller)
+
+    def _let_go_on(self, waiting: list) -> None:
+        """Where all wait at an exchange that nobody is to come to any more, they wait for the next.
+
+        So it is when the last one to come has crashed, or when the sweep was resumed from beyond it.
+        """
+        steps = [self._trial_state[trial].last_train_time for trial in waiting]
+        if steps and min(steps) >= self._next_perturbation_sync:
+            self._next_perturbation_sync = max(steps) + self._perturbation_interval
 
 
 class _StaysHere:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Literal, NamedTuple
 
+from aign.command import print_table, run
 from aign.data.digits import Digits, generated_digits, load_digits
 from aign.errors import UserError
 from aign.fitting.clustering.agreement import adjusted_mutual_information
 from aign.fitting.clustering.cluster import cluster
 from aign.fitting.clustering.graph import Metric, mutual_neighbours
-from aign.fitting.command import print_table, run
 
 PROG = "python -m aign.fitting.clustering"
 RCC_ALPHA = -2.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aign.command import print_table, run
 from aign.data.pointclouds import CloudPair, generated_pair, scan_pair
 from aign.errors import UserError
-from aign.fitting.command import print_table, run
 from aign.fitting.registration.comparison import FGR, SHAPE_ANNEALED, SQUARES, Errors, compare, motions
 from aign.fitting.registration.picture import draw, save
 from aign.fitting.registration.register import match

@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 import aign.renderers
+from aign.renderers.image import Downsampler, HandedOn, Masker
 from aign.renderers.skeleton_basis import BasisRenderer
 
 
@@ -19,7 +20,12 @@ def renderers():
                 yield value
 
 
-EXAMPLES = {"BasisRenderer": lambda: BasisRenderer(4, 9, image_size=64)}
+EXAMPLES = {
+    "BasisRenderer": lambda: BasisRenderer(4, 9, image_size=64),
+    "Downsampler": lambda: Downsampler(4),
+    "Masker": Masker,
+    "HandedOn": HandedOn,
+}
 """One instance of each class: add a line for a new renderer."""
 
 

@@ -121,6 +121,7 @@ def test_a_population_exploits_and_its_best_path_is_one_run(ray_local, sweep_arg
 
 def test_a_trial_that_crashes_does_not_end_the_sweep_and_is_tried_again(ray_local, sweep_argv, tmp_path, capsys):
     argv = [*sweep_argv, "--workers", "0", "--search", "grid", "--space", "seed=0|1"]
+    argv += ["--steps", "300", "--evaluate-every", "300"]
     first = tmp_path / "s/trials/000/0/config.json"
 
     def kill_the_first():
@@ -133,11 +134,11 @@ def test_a_trial_that_crashes_does_not_end_the_sweep_and_is_tried_again(ray_loca
 
     killer = threading.Thread(target=kill_the_first, daemon=True)
     killer.start()
-    command([*argv, "--steps", "400"])
+    command(argv)
     killer.join()
     assert [row["status"] for row in rows(tmp_path / "s")] == ["crashed", "finished"]
     assert "the same command tries it again" in capsys.readouterr().out
-    command([*argv, "--steps", "400"])
+    command(argv)
     assert [row["status"] for row in rows(tmp_path / "s")] == ["finished", "finished"]
     assert attempts(tmp_path / "s")["trials/001/0"] == 1
 
@@ -181,9 +182,30 @@ def _recorded(folder):
     return [t for t in folder.names("trials") if folder.exists(f"trials/{t}/trial.json")]
 
 
-def test_a_sweep_that_is_asked_to_stop_saves_and_says_what_is_to_go(ray_local, sweep_argv, tmp_path, capsys):
-    argv = [*sweep_argv, "--workers", "0", "--space", "seed=0|1", "--search", "grid", "--budget-hours", "1e-9"]
-    run_command(command, argv)
-    assert not (tmp_path / "s/trials/001/trial.json").exists() or not (tmp_path / "s/trials/001/0/export").exists()
-    command([*sweep_argv, "--workers", "0", "--space", "seed=0|1", "--search", "grid"])
+def test_a_population_that_is_asked_to_stop_goes_on_where_it_was(ray_local, sweep_argv, tmp_path, capsys):
+    argv = [*sweep_argv, "--workers", "0", "--scheduler", "pbt", "--trials", "3", "--max-concurrent", "2"]
+    argv += ["--space", "alpha=fixed:{-2:2}"]
+
+    def ask_after_the_first_exchange():
+        while (
+            not (tmp_path / "s/trials/002/trial.json").exists() or not read(tmp_path, "s/trials/002/trial.json")["step"]
+        ):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask_after_the_first_exchange, daemon=True).start()
+    with pytest.raises(SystemExit) as ended:
+        run_command(command, argv)
+    assert ended.value.code == 143
+    assert "3 of 3 trials to go; the same command goes on from there" in capsys.readouterr().out
+    command(argv)
+    assert [row["status"] for row in rows(tmp_path / "s")] == ["finished"] * 3
+    assert [row["step"] for row in rows(tmp_path / "s")] == ["12"] * 3
+
+
+def test_a_sweep_ends_with_its_budget_and_goes_on_with_another(ray_local, sweep_argv, tmp_path):
+    argv = [*sweep_argv, "--workers", "0", "--space", "seed=0|1", "--search", "grid"]
+    command([*argv, "--budget-hours", "1e-9"])
+    assert not (tmp_path / "s/trials/001/0/export").exists()
+    command(argv)
     assert [row["status"] for row in rows(tmp_path / "s")] == ["finished"] * 2

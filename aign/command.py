@@ -1,11 +1,11 @@
-"""Commands of this package: options from a dataclass, a table at the end, a person's mistake as one line."""
+"""Commands: options from a dataclass, a table at the end, a person's mistake as one line."""
 
 import contextlib
 import io
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from rich.console import Console
@@ -28,11 +28,21 @@ def run(kind: type[T], command: Callable[[T], None], prog: str, argv: Sequence[s
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str) -> T:
-    """The options; tyro's box of complaints becomes one line. Raises UserError."""
+    """The options. Raises UserError for one that is not, or has no such value."""
+    return _read(kind, argv, prog, {})
+
+
+def parse_known(kind: Any, argv: Sequence[str], prog: str, description: str | None = None) -> tuple[Any, list[str]]:
+    """The options, and the arguments that are none of them."""
+    return _read(kind, argv, prog, {"description": description, "return_unknown_args": True})
+
+
+def _read(kind: Any, argv: Sequence[str], prog: str, how: dict[str, Any]) -> Any:
+    """tyro's box of complaints becomes one line."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(kind, args=list(argv), prog=prog)
+            return tyro.cli(kind, args=list(argv), prog=prog, **how)
     except SystemExit as ended:
         if not ended.code:  # --help
             raise
@@ -41,11 +51,17 @@ def parse(kind: type[T], argv: Sequence[str], prog: str) -> T:
         raise UserError(prog, complaint, "--help tells more") from None
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """On a terminal as wide as that; elsewhere wide enough for every column. The first column is text."""
+def make_console() -> Console:
+    """The terminal; a pipe or a log file is wide, so that no table loses its columns there."""
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH_OF_LOGS
+    return console
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column is text, the others are numbers."""
+    console = make_console()
     table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), console.width))
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
