@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from aign.losses.adaptive import AdaptiveLoss, learnt_scale, widened
 from aign.losses.density import student_t_nll
-from aign.losses.schedules import AdaptiveAlpha, AdaptiveScale, Fixed
+from aign.losses.schedules import AdaptiveAlpha, AdaptiveScale, Alpha, Fixed
 
 Distribution = Literal["normal", "cauchy", "student-t", "general"]
 
-ALPHAS = {"normal": Fixed(2), "cauchy": Fixed(0), "general": AdaptiveAlpha(0, 3, 1)}
+ALPHAS: dict[str, Alpha] = {"normal": Fixed(2), "cauchy": Fixed(0), "general": AdaptiveAlpha(0, 3, 1)}
 """The general distribution's alpha lies between 0 and 3 and starts at 1, as in the paper."""
 SCALE_FLOOR = 1e-8
 """The paper's."""
@@ -41,7 +41,7 @@ def make_likelihood(
 
 
 class StudentTLoss(nn.Module):
-    """-log of Student's t density of residuals (batch, *size), with degrees of freedom and a scale for each coefficient.
+    """-log of Student's t density of residuals (batch, *size); each coefficient has degrees of freedom and a scale.
 
     The counterpart of AdaptiveLoss, of the same use: parameters are zero at the start, where there is one degree of
     freedom (Cauchy), and there never are fewer than e^-8 or more than e^8 of them, which is as good as normal.

@@ -21,10 +21,11 @@ OPTION_CLASSES = [Placement, Beginning, TrainingConfig, DryRun, *(task.Config fo
 
 
 def explained_fields(kind):
-    """Names of a dataclass's fields that a docstring follows."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body
+    """Names of a dataclass's fields, its own and inherited ones, that a docstring follows."""
+    bodies = [ast.parse(inspect.getsource(base)).body[0].body for base in kind.__mro__[:-1]]
     return {
         field.target.id
+        for body in bodies
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
     }
