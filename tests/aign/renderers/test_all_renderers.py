@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 import aign.renderers
+from aign.renderers.identity import Identity
 from aign.renderers.image import Downsampler, HandedOn, Masker
 from aign.renderers.skeleton_basis import BasisRenderer
 
@@ -25,6 +26,7 @@ EXAMPLES = {
     "Downsampler": lambda: Downsampler(4),
     "Masker": Masker,
     "HandedOn": HandedOn,
+    "Identity": Identity,
 }
 """One instance of each class: add a line for a new renderer."""
 
