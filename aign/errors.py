@@ -13,3 +13,9 @@ class UserError(Exception):
 
     def __reduce__(self):  # an exception with three arguments does not survive a process boundary by itself
         return type(self), (self.value, self.reason, self.remedy)
+
+
+def last_line(error: BaseException) -> str:
+    """The end of an error's text, which is what went wrong where the text is another process's traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

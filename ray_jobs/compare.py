@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from rich.table import Table
@@ -18,7 +18,7 @@ from rich.table import Table
 from aign.command import make_console
 from aign.errors import UserError
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import Bars, run_command, spread
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options
@@ -114,7 +114,7 @@ def summary_table(results: Sequence[dict[str, Any]]) -> Table:
     for column in (*first["metrics"], "generator updates"):
         table.add_column(column.replace("_", " "), justify="right")
     for preset, own in _by_preset(results).items():
-        metrics = [_spread([result["metrics"][name] for result in own]) for name in first["metrics"]]
+        metrics = [spread([result["metrics"][name] for result in own]) for name in first["metrics"]]
         table.add_row(preset, *metrics, f"{mean(result['generator_updates'] for result in own):.0f}")
     for floor, metrics in first["floors"].items():
         cells = [f"{metrics[name]:.1f}" if name in metrics else "" for name in first["metrics"]]
@@ -153,10 +153,6 @@ def group_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
 def _by_preset(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     presets = dict.fromkeys(result["preset"] for result in results)
     return {preset: [result for result in results if result["preset"] == preset] for preset in presets}
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 if __name__ == "__main__":

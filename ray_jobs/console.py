@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from statistics import mean, stdev
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -100,6 +101,11 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
         cells = [f"{floor[name]:.1f}" if name in floor else "" for floor in floors.values()]
         table.add_row(name, f"{value:.1f}", *cells)
     return table
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of several runs' numbers; of one run, its number."""
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def run_command(command: Callable[[list[str]], None], argv: list[str] | None = None) -> None:

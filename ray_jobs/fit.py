@@ -14,7 +14,7 @@ from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from aign.errors import UserError
+from aign.errors import UserError, last_line
 from aign.training.notice import Notice
 from ray_jobs.elastic import ElasticTorchTrainer, SaveBeforeLeaving
 from ray_jobs.events import Event
@@ -44,7 +44,7 @@ def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
         mistake = getattr(error, "controller_failure", None)
         if isinstance(mistake, UserError):
             raise mistake from None
-        raise RuntimeError(f"{job.name} failed: {_cause(error)}") from error
+        raise RuntimeError(f"{job.name} failed: {last_line(error)}") from error
     finally:
         ray.kill(mailbox)
 
@@ -109,9 +109,3 @@ def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: S
             mailbox.notify.remote(Notice.STOP)
             show({"kind": "say", "text": StopSignal.TEXT})
         time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _cause(error: BaseException) -> str:
-    """The last line of what went wrong in a worker."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -24,6 +24,7 @@ RAY_ENVIRONMENT = {
 }
 
 PROCESSES_OF_A_RUN = 6
+"""That start at once: controller, mailbox, the first worker and what Ray Train puts beside them."""
 
 
 def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = None) -> None:

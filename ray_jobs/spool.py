@@ -8,8 +8,10 @@
 ``python -m ray_jobs.spool FOLDER`` sends what a run that has ended left in FOLDER.
 """
 
+import hashlib
 import random
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,11 @@ from ray_jobs.storage import Store, StoreAway
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LONGEST_PAUSE_OF_FLUSH_S = 1.0  # while someone waits
+
+
+def waiting_room(store: Store) -> Path:
+    """The folder on this machine's disk in which what is for a store waits."""
+    return Path(tempfile.gettempdir()) / "aign-spool" / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
 
 
 class Spool:

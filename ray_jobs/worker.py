@@ -1,6 +1,5 @@
 """What each worker of a run does, under Ray Train or alone in a process."""
 
-import hashlib
 import json
 import os
 import socket
@@ -31,7 +30,7 @@ from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.recorder import RunRecorder, RunWriter, renderer_buffers
-from ray_jobs.spool import Spool
+from ray_jobs.spool import Spool, waiting_room
 from ray_jobs.storage import StoreAway
 
 SECONDS_TO_SEND_THE_REST = 60.0
@@ -124,9 +123,7 @@ def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
 
 def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
     """The way to the run's folder. What an earlier attempt left behind is sent first, so that it is resumed from."""
-    name = hashlib.sha256(job.folder.uri.encode()).hexdigest()[:16]
-    waiting_room = Path(tempfile.gettempdir()) / "aign-spool" / name
-    spool = Spool(job.folder, waiting_room, lambda text: tell({"kind": "say", "text": text}))
+    spool = Spool(job.folder, waiting_room(job.folder), lambda text: tell({"kind": "say", "text": text}))
     spool.flush(min(SECONDS_TO_SEND_THE_REST, job.placement.collective_timeout_s / 2))  # the other workers wait
     return spool
 

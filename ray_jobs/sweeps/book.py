@@ -6,29 +6,25 @@ SWEEP/trials/007/0/              its run, a RUN as any other; a member of a popu
 SWEEP/trials.csv, report.html    all trials
 """
 
-import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from aign.errors import UserError
-from ray_jobs.runs import read_export
-from ray_jobs.spool import Spool
+from ray_jobs.spool import Spool, waiting_room
 from ray_jobs.storage import Store
-from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep
+from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
-from ray_jobs.sweeps.trial import trial_folder
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed", "crashed"]
 """stopped: by the scheduler; failed: its values cannot be trained; crashed: something else, so it is tried again."""
 OVER = ("finished", "stopped", "failed")
 TRIAL_FILE = "trial.json"
+SECONDS_TO_SEND = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +73,8 @@ class Book:
     def __init__(self, sweep: Sweep, say: Callable[[str], None]) -> None:
         self.sweep = sweep
         folder = sweep.folder
-        name = hashlib.sha256(folder.uri.encode()).hexdigest()[:16]
-        self._spool = Spool(folder, Path(tempfile.gettempdir()) / "aign-spool" / f"sweep-{name}", say)
-        self._spool.flush(60.0)
+        self._spool = Spool(folder, waiting_room(folder), say)
+        self._spool.flush(SECONDS_TO_SEND)
         self.records = {record.trial: record for record in read_records(folder)}
         self._spool.put(SWEEP_FILE, json.dumps(sweep.to_json(), indent=1).encode())
         self._began: dict[int, float] = {}
@@ -89,15 +84,8 @@ class Book:
         for record in list(self.records.values()):
             if record.is_over or not record.run:
                 continue
-            export = read_export(self.sweep.folder / record.run)
-            metrics = export and export["evaluation"]["metrics"]
-            if export and metrics and self.sweep.metric in metrics:
-                result = {
-                    "objective": metrics[self.sweep.metric],
-                    "metrics": metrics,
-                    "measured_on": {key: export["evaluation"][key] for key in ("data", "split", "num_samples")},
-                    **{key: export["progress"][key] for key in ("step", "clock")},
-                }
+            result = self.sweep.at_the_end(record.run)
+            if result:
                 self._write(replace(record.after(result, record.seconds), status="finished"))
 
     def is_over(self, trial: int) -> bool:
@@ -126,7 +114,7 @@ class Book:
 
     def close(self) -> None:
         self.put("trials.csv", table(self.in_order()).to_csv(index=False).encode())
-        self._spool.close(60.0)
+        self._spool.close(SECONDS_TO_SEND)
 
     def _seconds(self, trial: int) -> float:
         return round(time.monotonic() - self._began[trial], 1)

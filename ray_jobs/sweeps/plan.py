@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from aign.errors import UserError
 from aign.training.run_config import find_task
 from ray_jobs.job import Job
 from ray_jobs.options import parse, spelling, split_options
-from ray_jobs.runs import differences
+from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
 
@@ -91,6 +92,7 @@ class Sweep:
     def perturb_every(self) -> int:
         return self.options.perturb_every or self.job.run.training.evaluate_every
 
+    @cached_property
     def points(self) -> list[Point]:
         """Where a random or grid search looks, by trial."""
         if self.options.search == "grid":
@@ -99,7 +101,7 @@ class Sweep:
 
     @property
     def num_trials(self) -> int:
-        return self.options.trials or RANDOM_TRIALS if self.options.search == "optuna" else len(self.points())
+        return self.options.trials or RANDOM_TRIALS if self.options.search == "optuna" else len(self.points)
 
     def trial_job(self, run: str, values: Mapping[str, str]) -> Job:
         """The job of a trial; ``run`` is its folder in the sweep's. Raises UserError for a value that cannot be."""
@@ -107,6 +109,24 @@ class Sweep:
         return dataclasses.replace(
             job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
         )
+
+    def measured(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """What an evaluation, as JSON, says of a trial. Raises UserError if the metric is not measured."""
+        metrics = evaluation["metrics"]
+        if self.metric not in metrics:
+            raise UserError(f"--metric {self.metric}", "is not measured", f"choose one of {', '.join(metrics)}")
+        return {
+            "objective": metrics[self.metric],
+            "metrics": metrics,
+            "measured_on": {key: evaluation[key] for key in ("data", "split", "num_samples")},
+        }
+
+    def at_the_end(self, run: str) -> dict[str, Any] | None:
+        """What the export of a trial's run says of it; None before the run's end."""
+        export = read_export(self.folder / run)
+        if export is None:
+            return None
+        return {**self.measured(export["evaluation"]), **{key: export["progress"][key] for key in ("step", "clock")}}
 
     def command(self, values: Mapping[str, str]) -> str:
         """The command that repeats a trial as a run of its own."""
@@ -149,6 +169,11 @@ def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
             middle = [(interval.low + interval.high) / 2 for interval in alternative.ranges]
             sweep.trial_job("trials/check", {name: alternative.spelled([round(n) for n in middle])})
     return sweep, command.dry_run
+
+
+def trial_folder(trial: int) -> str:
+    """Where all that is a trial's lies, in the sweep's folder."""
+    return f"trials/{trial:03d}"
 
 
 def as_arguments(values: Mapping[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from ray_jobs.console import spread
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.plan import Sweep
@@ -88,11 +89,8 @@ def _space_rows(sweep: Sweep) -> list[list[str]]:
 def _seeds_table(sweep: Sweep, records: Sequence[Record]) -> str:
     rows = []
     for values, own in groups(sweep, records):
-        objectives = [record.objective or 0.0 for record in own]
-        mean = sum(objectives) / len(own)
-        spread = (sum((value - mean) ** 2 for value in objectives) / max(1, len(own) - 1)) ** 0.5
         spelled = "  ".join(f"{name}={value}" for name, value in values.items())
-        rows.append([spelled, str(len(own)), f"{mean:.2f} ± {spread:.2f}"])
+        rows.append([spelled, str(len(own)), spread([record.objective or 0.0 for record in own])])
     return _table(["values", "seeds", sweep.metric], rows)
 
 

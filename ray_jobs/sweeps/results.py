@@ -1,10 +1,11 @@
 """What came of a sweep: its best trial, the command that repeats it, tables for the console."""
 
 from collections.abc import Sequence
-from statistics import mean, stdev
+from statistics import mean
 
 from rich.table import Table
 
+from ray_jobs.console import spread
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 
@@ -72,13 +73,9 @@ def summary_table(sweep: Sweep, records: Sequence[Record]) -> Table:
     for name in ("trials", *metrics):
         table.add_column(name.replace("_", " "), justify="right")
     for values, own in found[:SHOWN]:
-        cells = [_spread([record.metrics[name] for record in own]) for name in metrics]
+        cells = [spread([record.metrics[name] for record in own]) for name in metrics]
         table.add_row(*(values.get(name, "") for name in names), str(len(own)), *cells)
     return table
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def line(sweep: Sweep, record: Record) -> str:

@@ -129,7 +129,7 @@ class Space:
     def to_json(self) -> dict[str, list[str]]:
         return {name: [a.spelling for a in alternatives] for name, alternatives in self.options.items()}
 
-    @property
+    @cached_property
     def ranges(self) -> dict[str, Range]:
         """All ranges by the names that points give them."""
         return {

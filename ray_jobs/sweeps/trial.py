@@ -25,10 +25,9 @@ from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
 from ray_jobs.events import Event
 from ray_jobs.launch import launch
 from ray_jobs.mailbox import AlreadyRuns
-from ray_jobs.runs import read_export
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import Store
-from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.sweeps.plan import Sweep, trial_folder
 from ray_jobs.threads import in_thread
 
 POINTER = "path.json"
@@ -45,10 +44,6 @@ class Stretch:
     values: dict[str, str]
     step: int = 0
     clock: int = 0
-
-
-def trial_folder(trial: int) -> str:
-    return f"trials/{trial:03d}"
 
 
 class Trial(tune.Trainable):
@@ -86,13 +81,11 @@ class Trial(tune.Trainable):
                 self._running = None
         except UserError as error:
             worst = -math.inf if self.sweep.options.maximize else math.inf
-            path = [asdict(stretch) for stretch in self.path]
-            return {**self.last, "path": path, "objective": worst, "reason": str(error), DONE: True}
+            failed = {"objective": worst, "reason": str(error), DONE: True}
+            return {**self.last, "path": self._path_as_json(), **failed}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        (Path(checkpoint_dir) / POINTER).write_text(
-            json.dumps({"path": [asdict(stretch) for stretch in self.path], "last": self.last})
-        )
+        (Path(checkpoint_dir) / POINTER).write_text(json.dumps({"path": self._path_as_json(), "last": self.last}))
 
     def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]
         pointer = json.loads((Path(checkpoint) / POINTER).read_text())
@@ -151,29 +144,17 @@ class Trial(tune.Trainable):
             if event["kind"] == "progress":
                 self.last |= {"clock": event["clock"]}
             elif event["kind"] == "evaluation":
-                self.last |= self._result(event["evaluation"], event["step"])
+                self.last |= self.sweep.measured(event["evaluation"]) | {"step": event["step"]}
                 if self.last["clock"] < self.sweep.job.run.training.steps:
-                    return dict(self.last)
+                    return {**self.last, "path": self._path_as_json()}
         return None
 
     def _end(self) -> dict[str, Any]:
-        export = read_export(self.sweep.folder / self.path[-1].run)
-        if export is not None:
-            self.last |= self._result(export["evaluation"], export["progress"]["step"])
-            self.last |= {"clock": export["progress"]["clock"]}
-        return {**self.last, "finished": True, DONE: True}
+        self.last |= self.sweep.at_the_end(self.path[-1].run) or {}
+        return {**self.last, "path": self._path_as_json(), "finished": True, DONE: True}
 
-    def _result(self, evaluation: dict[str, Any], step: int) -> dict[str, Any]:
-        metrics = evaluation["metrics"]
-        if self.sweep.metric not in metrics:
-            raise UserError(f"--metric {self.sweep.metric}", "is not measured", f"choose one of {', '.join(metrics)}")
-        return {
-            "objective": metrics[self.sweep.metric],
-            "step": step,
-            "metrics": metrics,
-            "measured_on": {key: evaluation[key] for key in ("data", "split", "num_samples")},
-            "path": [asdict(stretch) for stretch in self.path],
-        }
+    def _path_as_json(self) -> list[dict[str, Any]]:
+        return [asdict(stretch) for stretch in self.path]
 
 
 def copy_checkpoint(source: Store, target: Store, step: int) -> int:

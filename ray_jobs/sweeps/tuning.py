@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
+from aign.errors import last_line
 from ray_jobs.stopping import StopSignal
 from ray_jobs.sweeps.book import Book, Record, Status
 from ray_jobs.sweeps.plan import Sweep
@@ -55,7 +56,7 @@ def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
 def _specs(sweep: Sweep, book: Book) -> list[dict[str, Any]]:
     """Configs of the trials that are not over."""
     specs = []
-    for trial, point in enumerate(sweep.points()):
+    for trial, point in enumerate(sweep.points):
         if book.is_over(trial):
             continue
         record = book.records.get(trial)
@@ -80,9 +81,13 @@ def _tune_config(sweep: Sweep, book: Book, specs: list[dict[str, Any]] | None) -
         num_samples=sum(not book.is_over(trial) for trial in range(sweep.num_trials)) if specs is None else 1,
         max_concurrent_trials=options.max_concurrent if specs is None else None,
         reuse_actors=True,
-        trial_name_creator=lambda trial: f"{trial.config['spec']['trial']:03d}",
-        trial_dirname_creator=lambda trial: f"{trial.config['spec']['trial']:03d}",
+        trial_name_creator=_name,
+        trial_dirname_creator=_name,
     )
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['spec']['trial']:03d}"
 
 
 def _scheduler(sweep: Sweep) -> TrialScheduler:
@@ -166,15 +171,9 @@ class _Writer(_StaysHere, tune.Callback):
         self._show(self._book.end(int(str(trial)), status))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._show(self._book.end(int(str(trial)), "crashed", _last_line(trial)))
-
-
-def _last_line(trial: Any) -> str:
-    """What went wrong, in one line."""
-    error = trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[-1] if lines else type(cause).__name__
+        error = trial.get_error()
+        reason = last_line(getattr(error, "cause", None) or error)
+        self._show(self._book.end(int(str(trial)), "crashed", reason))
 
 
 def _beside_this_process(sweep: Sweep) -> tune.PlacementGroupFactory:
