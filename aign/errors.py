@@ -15,7 +15,7 @@ class UserError(Exception):
         return type(self), (self.value, self.reason, self.remedy)
 
 
-def last_line(error: BaseException) -> str:
+def last_line(text: str) -> str:
     """The end of an error's text, which is what went wrong where the text is another process's traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"

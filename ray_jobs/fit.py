@@ -44,7 +44,7 @@ def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
         mistake = getattr(error, "controller_failure", None)
         if isinstance(mistake, UserError):
             raise mistake from None
-        raise RuntimeError(f"{job.name} failed: {last_line(error)}") from error
+        raise RuntimeError(f"{job.name} failed: {last_line(str(error))}") from error
     finally:
         ray.kill(mailbox)
 

@@ -5,6 +5,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,9 +172,8 @@ class _Writer(_StaysHere, tune.Callback):
         self._show(self._book.end(int(str(trial)), status))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        reason = last_line(getattr(error, "cause", None) or error)
-        self._show(self._book.end(int(str(trial)), "crashed", reason))
+        said = Path(trial.error_file).read_text()  # get_error() reads the copy, which is made later
+        self._show(self._book.end(int(str(trial)), "crashed", last_line(said)))
 
 
 def _beside_this_process(sweep: Sweep) -> tune.PlacementGroupFactory:

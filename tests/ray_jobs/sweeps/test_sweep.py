@@ -137,7 +137,9 @@ def test_a_trial_that_crashes_does_not_end_the_sweep_and_is_tried_again(ray_loca
     command(argv)
     killer.join()
     assert [row["status"] for row in rows(tmp_path / "s")] == ["crashed", "finished"]
-    assert "the same command tries it again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "crashed: The actor is dead because its worker process has died" in said
+    assert "the same command tries it again" in said
     command(argv)
     assert [row["status"] for row in rows(tmp_path / "s")] == ["finished", "finished"]
     assert attempts(tmp_path / "s")["trials/001/0"] == 1
