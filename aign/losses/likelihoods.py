@@ -21,9 +21,7 @@ SCALE_FLOOR = 1e-8
 """The paper's."""
 
 
-def make_likelihood(
-    distribution: Distribution, size: tuple[int, ...], *, scale: float, pace: float
-) -> "AdaptiveLoss | StudentTLoss":
+def make_likelihood(distribution: Distribution, size: tuple[int, ...], *, scale: float, pace: float) -> "Likelihood":
     """-log p of residuals (batch, *size), elementwise, where every coefficient learns its own scale and shape.
 
     ``scale`` is where scales start, in the residual's unit; ``pace`` is AdaptiveLoss's.
@@ -86,3 +84,6 @@ class StudentTLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, scale={self._scale}"
+
+
+Likelihood = AdaptiveLoss | StudentTLoss

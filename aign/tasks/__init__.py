@@ -2,7 +2,9 @@
 
 from aign.tasks.base import Task
 from aign.tasks.pose import PoseTask
+from aign.tasks.vae import VAETask
 
 TASKS: dict[str, type[Task]] = {
     "pose": PoseTask,
+    "vae": VAETask,
 }

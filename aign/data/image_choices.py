@@ -1,0 +1,126 @@
+"""Which images a task works on, by name, and who sees which: inputs, memories, test and validation images.
+
+Inputs and memories are images of different people, so that no memory is the answer to an input.
+"""
+
+import zlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aign.data.bias import selected
+from aign.data.celeba import load_celeba
+from aign.data.digits import load_digits
+from aign.data.faces import generated_faces
+from aign.data.image_folders import load_image_folder
+from aign.data.images import ImageSet
+from aign.data.london_faces import load_london_faces
+from aign.errors import UserError
+from aign.memories import MIN_SAMPLES
+
+ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
+WORLD_SEED = 0
+"""Images belong to the data, not to a run."""
+NUM_STRANGERS = 1200
+"""Drawn faces of another world, for a judge to learn from."""
+NUM_DIGITS = {"train": 20_000, "test": 2_000}
+"""Digits that are read; of those of the test files one half is for validation."""
+
+_drawn = lru_cache(maxsize=1)(generated_faces)  # checks of the data and the run itself draw the same faces
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenImages:
+    """The images of a run, by what they are for."""
+
+    inputs: ImageSet
+    memories: ImageSet
+    """Before the bias."""
+    test: ImageSet
+    validation: ImageSet | None
+    """None where there are too few images."""
+    name: str
+
+
+def load_images(data: ImageData, *, source: str, table: str, size: int, num_images: int) -> ImageSet:
+    """All images of a data set; ``source``, ``table`` and ``num_images`` are for those kinds that have them.
+
+    Raises UserError for data that is missing or unsound.
+    """
+    if data == "celeba":
+        return load_celeba(source or None, size=size)
+    if data == "london":
+        return load_london_faces(size=size)
+    if data == "folder":
+        return load_image_folder(source, size=size, table=table or None)
+    if data == "mnist":
+        return _digits()
+    return _drawn(num_images, WORLD_SEED, size)
+
+
+def choose(images: ImageSet, bias: str) -> ChosenImages:
+    """Parts of a set of images; the bias only decides which of two halves are memories, if one has too few.
+
+    Raises UserError for a bias that is none, and for too few images.
+    """
+    halves = _halves(images.split("train"))
+    if bias and selected(bias, halves[1].table).sum() < MIN_SAMPLES:  # all images of one person are in one half
+        halves = halves[::-1]
+    has_validation = (images.table["split"] == "validation").any()
+    return ChosenImages(
+        inputs=halves[0],
+        memories=halves[1],
+        test=images.split("test"),
+        validation=images.split("validation") if has_validation else None,
+        name=images.name,
+    )
+
+
+def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet | None:
+    """Images of people that no network is trained on, for a judge to learn from; None where there are none.
+
+    They are the validation images; faces are drawn for it, of people who are in no split of a run.
+    """
+    if data == "generated":
+        return generated_faces(NUM_STRANGERS, WORLD_SEED + 1, chosen.test.pixels.shape[-1])
+    return chosen.validation
+
+
+def with_numbers(images: ImageSet, columns: tuple[str, ...]) -> ImageSet:
+    """The images that have a number in each of the columns. Raises UserError if a column is not there or none has."""
+    known = images.table.reindex(columns=list(columns)).notna().all(axis=1).to_numpy()
+    if not known.any():
+        reason = f"have no {', '.join(columns)}"
+        raise UserError(images.name, reason, "give a table with landmarks, or hide a box: --hidden box:40:16:60:48")
+    return images if known.all() else _rows(images, known)
+
+
+def _halves(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Two halves that share no person; without identities no image."""
+    people = images.table["identity"] if "identity" in images.table else pd.Series(range(len(images)))
+    names = people.astype(str)
+    order = sorted(names.unique(), key=lambda name: (zlib.crc32(name.encode()), name))
+    if len(order) < 2:
+        raise UserError(images.name, "its train split shows one person only", "give images of more people")
+    is_first = names.isin(order[::2]).to_numpy()
+    return _rows(images, is_first), _rows(images, ~is_first)
+
+
+def _rows(images: ImageSet, chosen: np.ndarray) -> ImageSet:
+    index = np.flatnonzero(chosen)
+    return replace(images, pixels=images.pixels[index], table=images.table.iloc[index].reset_index(drop=True))
+
+
+def _digits() -> ImageSet:
+    parts = [load_digits("train", NUM_DIGITS["train"], WORLD_SEED), load_digits("test", NUM_DIGITS["test"], WORLD_SEED)]
+    half = NUM_DIGITS["test"] // 2
+    splits = ["train"] * NUM_DIGITS["train"] + ["validation"] * half + ["test"] * (NUM_DIGITS["test"] - half)
+    return ImageSet(
+        name="MNIST",
+        pixels=torch.cat([part.images for part in parts]).mul(255).round().byte()[:, None],
+        table=pd.DataFrame({"label": torch.cat([part.labels for part in parts]).numpy(), "split": splits}),
+    )

@@ -1,0 +1,322 @@
+"""A variational autoencoder of images, under four distributions of what it misses (Barron, CVPR 2019, section 3.1).
+
+observed     an image, and standard normal noise that latents are drawn with
+inferred     mean and log variance of its latents, and the image that they decode to
+rendered     that image
+remembered   nothing: a normal prior of latents takes the place of memories
+
+Residuals are transformed (pixels, cosines, wavelets, with or without YUV), and every coefficient has its own scale and,
+in two of the distributions, its own shape, all learnt with the networks by maximising the evidence lower bound. All
+representations preserve volume, so that their bounds compare.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from aign.data.image_choices import ImageData, load_images
+from aign.data.image_streams import ImageStream, Known, as_floats
+from aign.data.images import ImageSet
+from aign.data.own_images import read_own_images
+from aign.data.streams import Sample, rows
+from aign.errors import UserError
+from aign.evaluation.face_picture import write_images
+from aign.evaluation.image import WINDOW_PX, psnr_db, ssim
+from aign.evaluation.vae_picture import ShapeMap, draw_reconstructions
+from aign.generators.vae import VAE
+from aign.losses.density import normal_nll
+from aign.losses.likelihoods import Distribution, make_likelihood
+from aign.losses.representations import Representation, parse_representation
+from aign.renderers.identity import Identity
+from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+
+NUM_TEST = 1000
+"""Validation images that are measured, evenly spread over the validation split."""
+NUM_FLOOR = 2000
+"""Training images that the floor is fitted to."""
+AT_ONCE = 256
+"""Images whose likelihoods are computed at a time, which bounds memory."""
+PICTURED = 6
+"""Samples in a picture."""
+MOST_LEVELS = 5
+"""Levels of wavelets unless said otherwise, if images have so many."""
+DIGIT_SIZE = 28
+
+Images = Float[Tensor, "batch channels height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """Options of the variational autoencoder."""
+
+    data: ImageData = "generated"
+    """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
+    source: str = ""
+    """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
+    size: int = 32
+    """Width and height that images are resized to, px; MNIST's are 28."""
+    num_images: int = 8000
+    """Data `generated`: how many faces are drawn; 80 % are for training."""
+    grain: float = 0.03125
+    """Width of the uniform noise that is mixed into images, of which drawings have none: without it the density of what
+    never varies has no bound. 1/256 is that of bytes."""
+    distribution: Distribution = "general"
+    """Of residuals: normal, cauchy, student-t (learns its degrees of freedom) or general (learns its alpha)."""
+    representation: str = "auto"
+    """What residuals are transformed to: pixels, dct, wavelet:5, or in colour yuv+dct or yuv+wavelet:5. auto: wavelets,
+    with yuv where there are colours."""
+    latent_size: int = 64
+    """Numbers that an image is encoded in."""
+    width: int = 16
+    """Channels of the networks' layers at full size."""
+    scale: float = 0.3
+    """Where learnt scales start, 1 is white; 0.01 in the paper, at which all that is large counts as an outlier."""
+    pace: float = 10.0
+    """How many times faster than the networks' weights scales and shapes are learnt."""
+
+    def __post_init__(self) -> None:
+        if self.data == "folder" and not self.source:
+            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
+        for option, has_effect in (
+            ("source", self.data in ("folder", "celeba")),
+            ("num_images", self.data == "generated"),
+            ("size", self.data != "mnist"),
+        ):
+            value = getattr(self, option)
+            if not has_effect and value != type(self).__dataclass_fields__[option].default:
+                raise UserError(f"{option} = {value}", f"no effect with data {self.data!r}", "leave it out")
+        for option in ("num_images", "latent_size", "width", "scale", "pace"):
+            if not getattr(self, option) > 0:
+                raise UserError(f"{option} = {getattr(self, option)}", "not above zero", "give a positive number")
+        if self.size < WINDOW_PX:
+            raise UserError(f"size = {self.size}", "too small for SSIM", f"use {WINDOW_PX} or more")
+        if not 0 < self.grain < 1:
+            raise UserError(f"grain = {self.grain}", "not between 0 and 1", "give 0.03125, say")
+        try:
+            self.transform()(torch.zeros(1, *self.image_shape))
+        except ValueError as error:  # yuv of grey images
+            remedy = "leave yuv out for grey images"
+            raise UserError(f"representation = {self.representation}", str(error), remedy) from None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return (1, DIGIT_SIZE, DIGIT_SIZE) if self.data == "mnist" else (3, self.size, self.size)
+
+    def transform(self) -> Representation:
+        """What residuals are transformed to. Raises UserError for a spelling that means nothing."""
+        if self.representation != "auto":
+            return parse_representation(self.representation)
+        channels, height, _ = self.image_shape
+        levels = min(MOST_LEVELS, (height - 1).bit_length())
+        return parse_representation(f"{'yuv+' if channels == 3 else ''}wavelet:{levels}")
+
+
+class VAETask(Task):
+    """See the module's docstring."""
+
+    name: ClassVar[str] = "vae"
+    Config: ClassVar[type] = VAEConfig
+    objective: ClassVar[str] = "negative_elbo"
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "general": Preset(
+            summary="the general distribution of wavelet coefficients; --distribution and --representation change it",
+            training={"batch_size": 64, "generator_lr": 4e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
+        ),
+    }
+
+    def __init__(self, config: VAEConfig, seed: int, device: torch.device | str = "cpu") -> None:
+        images = _load(config)
+        self._build(config, seed)
+        self.generator.to(device)
+        self.data_name = images.name
+        training = self._stream(images.split("train"), device)
+        self.streams = {"images": training}
+        self.critics = {}
+        self.test = self._stream(images.split("validation"), device).fixed(NUM_TEST)
+        observed = self.test["observed"]
+        observed["prior_noise"] = observed["noise"].roll(1, dims=0)
+        typical = training.fixed(NUM_FLOOR)["observed"]["image"]
+        self.mean_image = typical.mean(0)
+        self.deviations = self.transform(typical - self.mean_image).square().mean(0).sqrt()
+
+    def _build(self, config: VAEConfig, seed: int) -> None:
+        self.config, self.transform = config, config.transform()
+        torch.manual_seed(seed)
+        shape = config.image_shape
+        self.generator: VAE = VAE(
+            shape,
+            latent_size=config.latent_size,
+            width=config.width,
+            likelihood=make_likelihood(config.distribution, shape, scale=config.scale, pace=config.pace),
+        )
+        self.renderer = Identity()
+
+    def _stream(self, images: ImageSet, device: torch.device | str) -> ImageStream:
+        return ImageStream(
+            images,
+            device,
+            observe=self._photograph,
+            num_random=images.pixels[0].numel(),
+            num_noise=self.config.latent_size,
+        )
+
+    def _photograph(self, known: Known, random: Tensor) -> Observed:
+        """The image with its grain, still in [0, 1]."""
+        return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.grain)}
+
+    @classmethod
+    def check_data(cls, config: VAEConfig) -> None:
+        images = _load(config)
+        for split in ("train", "validation"):
+            images.split(split)
+
+    def facts(self) -> dict[str, Any]:
+        return {"data": self.data_name}
+
+    @classmethod
+    def restore(cls, config: VAEConfig, facts: dict[str, Any]) -> "VAETask":
+        task = cls.__new__(cls)
+        task._build(config, seed=0)
+        task.data_name = facts["data"]
+        return task
+
+    # --- the evidence lower bound ------------------------------------------------------------------------------------
+
+    @classmethod
+    def plan(cls, config: VAEConfig) -> list[Stage]:
+        return [Stage(name="elbo", share=1.0, unlabelled=("images",), weights={"reconstruction": 1.0, "kl": 1.0})]
+
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
+        """-log p(image | latents), nats an image, may be negative; beside it, means of learnt shapes and scales."""
+        nll = self._nll(rendered["image"], observed["image"]).mean()
+        return {"reconstruction": nll} | self.generator.likelihood.changing
+
+    def priors(self, inferred: Factors) -> Terms:
+        """How far latents are from the prior, nats an image."""
+        return {"kl": kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"]).mean()}
+
+    def _nll(self, rendered: Images, observed: Images) -> Float[Tensor, " batch"]:
+        return self.generator.likelihood(self.transform(rendered - observed)).sum((1, 2, 3))
+
+    # --- metrics and picture -----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        rendered, observed = self.renderer(inferred)["image"], test["observed"]["image"]
+        kl = kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"])
+        pieces = zip(rendered.split(AT_ONCE), observed.split(AT_ONCE), strict=True)
+        nll = torch.cat([self._nll(*piece) for piece in pieces])
+        guessed = normal_nll(self.transform(observed - self.mean_image), self.deviations).sum((1, 2, 3))
+        return {
+            **_bound(nll + kl),
+            "kl": kl,
+            **_likeness(rendered, observed),
+            **{
+                f"mean image/{name}": values
+                for name, values in (_bound(guessed) | _likeness(self.mean_image.expand_as(observed), observed)).items()
+            },
+        }
+
+    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+        """Means; likelihoods and KL in nats an image. The floor's residuals are normal, each coefficient on its own."""
+        means = {name: values.double().mean().item() for name, values in measured.items()}
+        return Evaluation(
+            data=self.data_name,
+            split="validation split",
+            num_samples=rows(measured),
+            metrics={name: value for name, value in means.items() if "/" not in name},
+            floors={"mean image": {name.split("/")[1]: value for name, value in means.items() if "/" in name}},
+        )
+
+    def picture(self, inferred: Factors, test: Sample) -> Figure:
+        chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
+
+        def pick(images: Tensor) -> Tensor:
+            return images[chosen.to(images.device)]
+
+        observed, rendered = pick(test["observed"]["image"]), pick(self.renderer(inferred)["image"])
+        is_test = "imagined" in inferred
+        return draw_reconstructions(
+            observed=observed,
+            rendered=rendered,
+            imagined=pick(inferred["imagined"]) if is_test else None,
+            notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
+            shape=self._shape_map(),
+            title=f"variational autoencoder{':' if is_test else ', learnt from'} {self.data_name}, "
+            f"{self.config.distribution}, {self.transform}",
+        )
+
+    def _shape_map(self) -> ShapeMap | None:
+        """The learnt shape of each coefficient as it last was; None where there is none, or none was computed yet."""
+        latest, spelling = self.generator.likelihood.latest, str(self.transform)
+        name = next((name for name in SHAPES if name in latest), None)
+        if name is None:
+            return None
+        colours = ("Y", "U", "V") if "yuv" in spelling else ("red", "green", "blue")
+        return ShapeMap(
+            values=latest[name],
+            channels=colours if len(latest[name]) == 3 else (),
+            view="of each pixel"
+            if spelling in ("pixels", "yuv")
+            else "of each coefficient, coarse ones at the top left",
+            **SHAPES[name],
+        )
+
+    # --- a user's own images -----------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Sample:
+        """Images in the middle of their grain; latents are not drawn but the most likely ones."""
+        images = as_floats(read_own_images(path, self.config.image_shape))
+        random = torch.full_like(images, 0.5)
+        noise = images.new_zeros(len(images), self.config.latent_size)
+        return {"observed": {**self._photograph({"image": images}, random), "noise": noise}}
+
+    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+        """The rendered images without grain, numbered in the order they were read, and ``grid.png`` of all of them."""
+        grain = self.config.grain
+        return write_images((self.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder)
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "alpha": {
+        "name": "alpha",
+        "limits": (0.0, 3.0),
+        "ticks": {0.0: "0 Cauchy", 1.0: "1", 2.0: "2 normal", 3.0: "3"},
+    },
+    "degrees": {
+        "name": "degrees of freedom",
+        "limits": (0.3, 300.0),
+        "logarithmic": True,
+        "ticks": {1.0: "1 Cauchy", 10.0: "10", 100.0: "100 normal"},
+    },
+}
+"""How learnt shapes are shown, by their names in likelihoods."""
+
+
+def kl_to_standard_normal(
+    mean: Float[Tensor, "batch latents"], log_variance: Float[Tensor, "batch latents"]
+) -> Float[Tensor, " batch"]:
+    """Kullback-Leibler divergence of independent normal distributions from standard normal ones, nats.
+
+    Kingma and Welling, 2014, appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def _bound(negative_elbo: Tensor) -> dict[str, Tensor]:
+    return {"negative_elbo": negative_elbo, "elbo": -negative_elbo}
+
+
+def _likeness(images: Images, truth: Images) -> dict[str, Tensor]:
+    return {"psnr_db": psnr_db(images, truth), "ssim": ssim(images, truth)}
+
+
+def _load(config: VAEConfig) -> ImageSet:
+    return load_images(config.data, source=config.source, table="", size=config.size, num_images=config.num_images)
