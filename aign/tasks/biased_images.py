@@ -1,0 +1,368 @@
+"""What super-resolution and inpainting share: images, biased memories, the loss, the judge of the bias, files."""
+
+import re
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from aign.data.image_choices import ChosenImages, ImageData, choose, load_images, strangers, with_numbers
+from aign.data.image_folders import load_image_folder
+from aign.data.image_streams import ImageStream, Known, image_memory
+from aign.data.images import ImageSet
+from aign.data.streams import Sample, Share, draw, rows
+from aign.discriminators.images import ImageDiscriminator
+from aign.errors import UserError
+from aign.evaluation.attributes import AttributeClassifier, Classifier
+from aign.evaluation.face_picture import draw_faces, write_images
+from aign.evaluation.image import psnr_db, ssim
+from aign.generators.images import Upsampling, WithDecoder, initialise
+from aign.losses.adaptive import AdaptiveLoss
+from aign.losses.schedules import Schedule, parse_alpha, parse_scale
+from aign.memories import Memory
+from aign.renderers.image import HandedOn
+from aign.tasks.base import Critic, Evaluation, Factors, Observed, Stage, Task, Terms
+
+NUM_TEST = 256
+"""Test images that are measured, evenly spread over the test split."""
+MOST_DB = 100.0
+"""What equal images count as in metrics, dB: their infinity has no mean and no place in JSON."""
+PICTURED = 6
+"""Samples in a picture."""
+JUDGE_SEED = 0
+NUM_KINDS = 10
+_ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
+
+AIGN_TRAINING = {"generator_lr": 1e-3, "discriminator_lr": 5e-4, "r1": 0.1, "ema": 0.99, "batch_size": 16}
+PAPER_NETWORKS = {
+    "width": 64,
+    "discriminator_width": 64,
+    "upsampling": "deconvolution",
+    "discriminator_batch_norm": True,
+    "initial_variance": 0.02,
+}
+PAPER_TRAINING = {
+    "batch_size": 16,
+    "generator_lr": 1e-4,
+    "discriminator_lr": 1e-4,
+    "betas": (0.9, 0.999),
+    "update_rule": "paper",
+}
+"""Appendix B.2 to B.4; Adam's decay rates are its own defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """Options that super-resolution and inpainting share."""
+
+    data: ImageData = "generated"
+    """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
+    source: str = ""
+    """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
+    table: str = ""
+    """Data `folder`: CSV file in it with attributes and landmarks of each file; attributes.csv if there is one."""
+    size: int = 64
+    """Width and height that images are resized to, px; MNIST's are 28."""
+    num_images: int = 4000
+    """Data `generated`: how many faces are drawn; 80 % are for training."""
+    bias: str = ""
+    """Which images are remembered, an expression over the table: "Old == 1 and Beard == -1"; empty: all."""
+    beta: float = 0.02
+    """Weight of the adversarial loss beside the reconstruction: beta of Eq. 1; 0 switches memories off."""
+    alpha: str = "fixed:2"
+    """Shape of the robust reconstruction loss: 2 is L2 as in the paper, 1 Charbonnier, 0 Cauchy. fixed:1, linear:2:0,
+    cosine:2:-2, gnc, piecewise:0=2,0.5=1,1=0, steps:0=2,0.5=1, or adaptive:0:2 (learnt)."""
+    scale: str = "fixed:0.1"
+    """Where the reconstruction loss stops being quadratic, 1 is white: fixed:0.1, linear:0.2:0.05, or adaptive:0.1."""
+    width: int = 32
+    """Channels of the generator's first layers, or units of fully connected ones."""
+    num_blocks: int = 4
+    """Residual blocks of the generator."""
+    upsampling: Upsampling = "resize"
+    """How the generator doubles sides: resize and convolve, or deconvolution as in the paper."""
+    decoder: Literal["renderer", "learnt"] = "renderer"
+    """What makes the observed of the inferred image: the parameter-free renderer, or a network that learns it."""
+    discriminator_width: int = 16
+    """Channels of the discriminator's first layer."""
+    discriminator_batch_norm: bool = False
+    """Batch norm in the discriminator, as in the paper."""
+    initial_variance: float = 0.0
+    """Variance of the truncated normal distribution of initial weights, 0.02 in the paper; 0: PyTorch's own."""
+
+    def __post_init__(self) -> None:
+        if self.data == "folder" and not self.source:
+            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
+        for option, kinds in (("source", ("folder", "celeba")), ("table", ("folder",)), ("num_images", ("generated",))):
+            self._check_effect(option, self.data in kinds, f"with data {self.data!r}")
+        self._check_effect("size", self.data != "mnist", "with data 'mnist'")
+        for name in ("size", "num_images", "width", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
+        if self.size % 4:
+            raise UserError(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
+        for name in ("beta", "initial_variance"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
+            object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
+        self.reconstruction_loss()
+
+    def _check_effect(self, option: str, has_effect: bool, where: str) -> None:
+        if not has_effect and getattr(self, option) != type(self).__dataclass_fields__[option].default:
+            raise UserError(f"{option} = {getattr(self, option)}", f"no effect {where}", "leave it out")
+
+    def reconstruction_loss(self) -> AdaptiveLoss:
+        """The robust loss of pixels' residuals. Raises UserError for an alpha that excludes the scale."""
+        alpha, scale = parse_alpha(self.alpha), parse_scale(self.scale)
+        scheduled = isinstance(alpha, Schedule) and isinstance(scale, Schedule)
+        return AdaptiveLoss(alpha=alpha, scale=scale, times_scale=scheduled)
+
+
+class BiasedImageTask(Task):
+    """Images inferred from images, judged beside remembered ones; subclasses say what is observed of an image."""
+
+    objective: ClassVar[str] = "mean_absolute_error_percent"
+    """Between inferred and true images. It rewards what is preserved and not the bias, for which no number is right
+    for all runs, and which is told beside it (``bias_percent``)."""
+    title: ClassVar[str]
+    floor: ClassVar[str]
+    """What is inferred by one who has learnt nothing."""
+    num_discriminator_layers: ClassVar[int]
+    rendered_of: ClassVar[str] = "image"
+    """The factor that is rendered."""
+    config: Any
+    process: nn.Module
+    """How an image is observed, without parameters; the renderer, unless a decoder is learnt."""
+    memory: Memory | None = None
+    """None where there is no data: after ``restore``."""
+
+    @classmethod
+    def needs(cls, config: Any) -> tuple[str, ...]:
+        """Columns of the table that ``observe`` reads."""
+        return ()
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The generator's network."""
+
+    @abstractmethod
+    def learnt_decoder(self) -> nn.Module:
+        """What takes the renderer's place if it is learnt: logits of the observed from the factor ``rendered_of``."""
+
+    @abstractmethod
+    def observe(self, known: Known, random: Tensor) -> Observed:
+        """What is observed of images."""
+
+    @abstractmethod
+    def guess(self, observed: Observed) -> Factors:
+        """The ``floor``'s factors."""
+
+    @abstractmethod
+    def enlarged(self, images: Tensor) -> Tensor:
+        """Observed or rendered images in the size of inferred ones."""
+
+    def seen(self, factors: Factors) -> Tensor:
+        """What the discriminator sees of inferred or remembered factors."""
+        return factors["image"]
+
+    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        """Metrics of inferred factors that need no judge, one number a sample."""
+        truth, again = test["truth"]["image"], self.process(inferred)["image"]
+        return {
+            "consistency_psnr_db": psnr_db(again, test["observed"]["image"]).clamp(max=MOST_DB),
+            "consistency_ssim": ssim(again, test["observed"]["image"]),
+            "psnr_db": psnr_db(inferred["image"], truth).clamp(max=MOST_DB),
+            "mean_absolute_error_percent": 100 * (inferred["image"] - truth).abs().flatten(1).mean(1),
+        }
+
+    # --- made with data, or restored without -------------------------------------------------------------------------
+
+    def __init__(self, config: Any, seed: int, device: torch.device | str = "cpu") -> None:
+        self.chosen = chosen = _choose(config, self.needs(config))
+        channels, height, width = chosen.inputs.pixels.shape[1:]
+        self._build(config, (channels, height, width), seed)
+        self.generator.to(device)
+        torch.manual_seed(seed + 1)
+        network = ImageDiscriminator(
+            self.size,
+            width=config.discriminator_width,
+            num_layers=self.num_discriminator_layers,
+            batch_norm=config.discriminator_batch_norm,
+        )
+        if config.initial_variance:
+            initialise(network, config.initial_variance)
+        self.memory = image_memory(chosen.memories, device, bias=config.bias or None)
+        self.critics = {"image": Critic(network=network.to(device), sees=self.seen, memory=self.memory)}
+        self.streams = {"inputs": self._stream(chosen.inputs, device)}
+        self.test = self._stream(chosen.test, device, labelled=True).fixed(NUM_TEST)
+        self.data_name = f"{chosen.name}, {_said(config.bias, self.memory, chosen.memories)}"
+
+    def _build(self, config: Any, size: tuple[int, int, int], seed: int) -> None:
+        self.config, self.size = config, size
+        torch.manual_seed(seed)
+        self.generator, self.renderer = self.network(), self.process
+        if config.decoder == "learnt":
+            self.generator = WithDecoder(self.generator, self.learnt_decoder(), reads=self.rendered_of)
+            self.renderer = HandedOn()
+        if config.initial_variance:
+            initialise(self.generator, config.initial_variance)
+        self.generator.reconstruction_loss = config.reconstruction_loss()  # learnt with the generator, if it is learnt
+
+    def _stream(self, images: ImageSet, device: torch.device | str, *, labelled: bool = False) -> ImageStream:
+        return ImageStream(images, device, columns=self.needs(self.config), observe=self.observe, labelled=labelled)
+
+    @classmethod
+    def check_data(cls, config: Any) -> None:
+        chosen = _choose(config, cls.needs(config))
+        image_memory(chosen.memories, bias=config.bias or None)
+
+    def facts(self) -> dict[str, Any]:
+        return {"data": self.data_name, "size": list(self.size)}
+
+    @classmethod
+    def restore(cls, config: Any, facts: dict[str, Any]) -> "BiasedImageTask":
+        task = cls.__new__(cls)
+        channels, height, width = facts["size"]
+        task._build(config, (channels, height, width), seed=0)
+        task.data_name = facts["data"]
+        return task
+
+    # --- stages and loss terms ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def plan(cls, config: Any) -> list[Stage]:
+        weights = {"reconstruction": 1.0} | ({"adversarial/image": config.beta} if config.beta else {})
+        return [Stage(name="imagination", share=1.0, unlabelled=("inputs",), weights=weights)]
+
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
+        """Robust error of rendered pixels, the mean over those that are visible."""
+        residual = rendered["image"] - observed["image"]
+        robust: Any = self.generator.reconstruction_loss
+        loss = robust(residual.flatten(), done).view_as(residual)
+        if "mask" in observed:
+            visible = observed["mask"].expand_as(loss)
+            # each image counts the same, so that workers' means are the batch's
+            loss = (loss * visible).flatten(1).sum(1) / visible.flatten(1).sum(1).clamp(min=1)
+        return {"reconstruction": loss.mean()} | robust.changing
+
+    # --- metrics and picture -----------------------------------------------------------------------------------------
+
+    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        guessed = self.errors(self.guess(test["observed"]), test)
+        recovered = {}
+        if "rendered" in inferred:
+            recovered["recovered_psnr_db"] = psnr_db(inferred["rendered"], test["observed"]["image"]).clamp(max=MOST_DB)
+        return {
+            **self.errors(inferred, test),
+            **recovered,
+            **self._judged(inferred["image"], test["truth"]["image"]),
+            **{f"{self.floor}/{name}": values for name, values in guessed.items()},
+        }
+
+    def _judged(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """What the judge sees in inferred images, in percent, and in the true ones."""
+        if self.judge is None:
+            return {}
+        seen, in_truth = self.judge.classes(images), self.judge.classes(truth)
+        if not isinstance(self.judge, AttributeClassifier):
+            return {"same_digit_percent": 100.0 * (seen == in_truth)}
+        wanted = _wanted(self.config.bias)[1]
+        return {"bias_percent": 100.0 * (seen == wanted), "true images/bias_percent": 100.0 * (in_truth == wanted)}
+
+    @cached_property
+    def judge(self) -> Classifier | None:
+        """Learnt from images that no network here sees, once, when first asked for; None where nothing can be judged.
+
+        What can be are digits, and one attribute that a bias asks for. Learning it takes some 20 seconds of one core.
+        """
+        attribute, device = _wanted(self.config.bias)[0], self.test["truth"]["image"].device
+        is_digits = self.config.data == "mnist"
+        images = strangers(self.config.data, self.chosen) if is_digits or attribute else None
+        if images is None:
+            return None
+        if is_digits:
+            labels = torch.from_numpy(images.table["label"].to_numpy(copy=True))
+            return Classifier.fit_classes(images.pixels, labels, NUM_KINDS, JUDGE_SEED, subject="digits", device=device)
+        try:
+            return AttributeClassifier.fit(images, attribute, JUDGE_SEED, device=device)  # type: ignore[arg-type]
+        except UserError:  # no 1 and -1, or too few people: a run needs no judge
+            return None
+
+    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+        means = {name: values.double().mean().item() for name, values in measured.items()}
+        floors: dict[str, dict[str, float]] = {}
+        for name in means:
+            if "/" in name:
+                floors.setdefault(name.split("/")[0], {})[name.split("/")[1]] = means[name]
+        judged = f", judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
+        return Evaluation(
+            data=self.data_name,
+            split=f"test split{judged}",
+            num_samples=rows(measured),
+            metrics={name: value for name, value in means.items() if "/" not in name},
+            floors=floors,
+        )
+
+    def picture(self, inferred: Factors, test: Sample) -> Figure:
+        chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
+
+        def pick(group: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: values[chosen.to(values.device)] for name, values in group.items()}
+
+        pictured, observed = pick(inferred), pick(test["observed"])["image"]
+        with torch.no_grad():
+            rendered = self.renderer(pictured)["image"]
+        return draw_faces(
+            observed=self.enlarged(observed),
+            rendered=self.enlarged(rendered),
+            inferred=pictured["image"],
+            remembered=self._recall(len(chosen)),
+            truth=pick(test["truth"])["image"] if "truth" in test else None,
+            notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
+            title=f"{self.title}{':' if 'truth' in test else ', learnt from'} {self.data_name}",
+        )
+
+    def _recall(self, count: int) -> Tensor | None:
+        """Some remembered images; a restored task has none."""
+        if self.memory is None:
+            return None
+        return draw("picture", self.memory, count, seed=0, step=0, share=Share())["factors"]["image"]
+
+    # --- a user's own images -----------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Sample:
+        """All images of a folder, in the order of their names, and what is observed of them."""
+        images = load_image_folder(path, size=self.size[1])
+        if self.size[0] == 1:
+            images = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).round().byte())
+        return self._stream(images, "cpu").fixed(len(images))
+
+    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+        """The inferred images, numbered in the order they were read, and ``grid.png`` of all of them."""
+        return write_images(inferred["image"], folder)
+
+
+def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:
+    images = load_images(
+        config.data, source=config.source, table=config.table, size=config.size, num_images=config.num_images
+    )
+    chosen = choose(images, config.bias)
+    if not columns:
+        return chosen
+    return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))
+
+
+def _wanted(bias: str) -> tuple[str | None, int]:
+    """The attribute that a bias is about, if it is about one, and 1 if it is to be there or 0 if not."""
+    match = _ATTRIBUTE.fullmatch(bias)
+    return (match[1], int(match[2] == "1")) if match else (None, 0)
+
+
+def _said(bias: str, memory: Memory, images: ImageSet) -> str:
+    """Which memories, and how many."""
+    return f"memories {bias or 'of any kind'} ({len(memory):,} of {len(images):,})"

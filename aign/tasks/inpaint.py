@@ -1,0 +1,127 @@
+"""Biased inpainting (paper, sections 2.4 and 3.3; appendix B.4).
+
+observed     an image with a part hidden, and the mask that says which: 0 where it is hidden
+inferred     the whole image as imagined; the image, with what is visible superimposed on it; the mask
+rendered     the mask times the whole image
+remembered   complete images of other people, of a kind: with big lips, with a big nose
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from aign.data.digits import SIZE as DIGIT_SIZE
+from aign.data.face_regions import parse_hidden
+from aign.data.image_streams import Known
+from aign.data.streams import Sample
+from aign.errors import UserError
+from aign.generators.images import DenseInpainter, Inpainter, completed, decoder, dense_decoder, filled
+from aign.renderers.image import Masker
+from aign.tasks.base import Factors, Observed, Preset
+from aign.tasks.biased_images import (
+    AIGN_TRAINING,
+    MOST_DB,
+    PAPER_NETWORKS,
+    PAPER_TRAINING,
+    BiasedImageTask,
+    ImageConfig,
+)
+
+DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:6:6:20:20", "judged": "whole", "width": 512}
+"""Appendix A, which says neither which part of a digit is obscured nor how wide the layers are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintConfig(ImageConfig):
+    """Options of inpainting."""
+
+    hidden: str = "mouth"
+    """What is hidden: mouth, nose or eyes, by the table's landmarks, or box:TOP:LEFT:BOTTOM:RIGHT, px: rows from TOP up
+    to, not including, BOTTOM."""
+    judged: Literal["image", "whole"] = "image"
+    """What the discriminator sees: the image with what is visible superimposed, or as in the paper the whole image as
+    imagined."""
+    network: Literal["convolutional", "fully-connected"] = "convolutional"
+    """fully-connected: as in the paper's comparison of decoders (appendix A)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        side = DIGIT_SIZE if self.data == "mnist" else self.size
+        region = parse_hidden(self.hidden, side)
+        if self.data == "mnist" and region.columns:
+            raise UserError(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:6:6:20:20")
+        convolutional = self.network == "convolutional"
+        self._check_effect("num_blocks", convolutional, "with a fully connected network")
+        self._check_effect("upsampling", convolutional, "with a fully connected network")
+
+
+class InpaintTask(BiasedImageTask):
+    """See the module's docstring."""
+
+    name: ClassVar[str] = "inpaint"
+    title: ClassVar[str] = "biased inpainting"
+    Config: ClassVar[type] = InpaintConfig
+    floor: ClassVar[str] = "colours around"
+    num_discriminator_layers: ClassVar[int] = 4
+    rendered_of: ClassVar[str] = "whole"
+    process = Masker()
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "aign": Preset(summary="reconstruction and memories", training=AIGN_TRAINING),
+        "parametric": Preset(
+            summary="as aign, with a learnt decoder in the renderer's place (Figure 7)",
+            task={"decoder": "learnt"},
+            training=AIGN_TRAINING,
+        ),
+        "aign-paper": Preset(
+            summary="the paper's networks, weights and update rule",
+            task=PAPER_NETWORKS | {"num_blocks": 0, "judged": "whole"},
+            training=PAPER_TRAINING,
+        ),
+        "digits": Preset(
+            summary="MNIST's digits, fully connected, with the renderer (appendix A)",
+            task=DIGITS,
+            training=AIGN_TRAINING,
+        ),
+        "digits-parametric": Preset(
+            summary="as digits, with a learnt decoder (Figure 8)",
+            task=DIGITS | {"decoder": "learnt"},
+            training=AIGN_TRAINING,
+        ),
+    }
+
+    @classmethod
+    def needs(cls, config: InpaintConfig) -> tuple[str, ...]:
+        return parse_hidden(config.hidden).columns
+
+    def network(self) -> nn.Module:
+        config = self.config
+        if config.network == "fully-connected":
+            return DenseInpainter(self.size, width=config.width)
+        return Inpainter(self.size[0], width=config.width, num_blocks=config.num_blocks, upsampling=config.upsampling)
+
+    def learnt_decoder(self) -> nn.Module:
+        if self.config.network == "fully-connected":
+            return dense_decoder(self.size, width=self.config.width)
+        return decoder(self.size[0], width=self.config.width, shrinks=False)
+
+    def observe(self, known: Known, random: Tensor) -> Observed:
+        mask = parse_hidden(self.config.hidden).mask(known)
+        return {"image": mask * known["image"], "mask": mask}
+
+    def seen(self, factors: Factors) -> Tensor:
+        """Memories are whole images; of what is inferred it is a choice."""
+        return factors.get(self.config.judged, factors["image"])
+
+    def guess(self, observed: Observed) -> Factors:
+        return completed(filled(observed), observed)
+
+    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        truth, hidden = test["truth"]["image"], 1 - test["observed"]["mask"]
+        squares = (hidden * (inferred["image"] - truth).square()).sum((1, 2, 3))
+        in_hole = squares / (hidden.sum((1, 2, 3)) * truth.shape[1]).clamp(min=1)
+        return {**super().errors(inferred, test), "hole_psnr_db": (-10 * in_hole.log10()).clamp(max=MOST_DB)}
+
+    def enlarged(self, images: Tensor) -> Tensor:
+        return images

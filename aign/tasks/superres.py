@@ -1,0 +1,78 @@
+"""Biased super-resolution (paper, sections 2.3 and 3.3; appendix B.3).
+
+observed     an image at a quarter of its height and width
+inferred     the image
+rendered     the inferred image, the mean of each 4 x 4 pixels
+remembered   images of other people, of a kind: old, with a beard, one person
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from aign.data.image_streams import Known
+from aign.errors import UserError
+from aign.evaluation.image import WINDOW_PX
+from aign.generators.images import SuperResolver, decoder
+from aign.renderers.image import Downsampler, downsampled
+from aign.tasks.base import Factors, Observed, Preset
+from aign.tasks.biased_images import AIGN_TRAINING, PAPER_NETWORKS, PAPER_TRAINING, BiasedImageTask, ImageConfig
+
+FACTOR = 4
+"""How many times smaller the observed image is (section 2.3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperresConfig(ImageConfig):
+    """Options of super-resolution."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        side = self.size // FACTOR
+        if side < WINDOW_PX:
+            reason = f"what is observed would be {side} pixels wide, too small for SSIM"
+            raise UserError(f"size = {self.size}", reason, f"use {FACTOR * WINDOW_PX} or more")
+
+
+class SuperresTask(BiasedImageTask):
+    """See the module's docstring."""
+
+    name: ClassVar[str] = "superres"
+    title: ClassVar[str] = "biased super-resolution"
+    Config: ClassVar[type] = SuperresConfig
+    floor: ClassVar[str] = "bilinear"
+    num_discriminator_layers: ClassVar[int] = 5
+    process = Downsampler(FACTOR)
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "aign": Preset(summary="reconstruction and memories", training=AIGN_TRAINING),
+        "parametric": Preset(
+            summary="as aign, with a learnt decoder in the renderer's place (Figure 7)",
+            task={"decoder": "learnt"},
+            training=AIGN_TRAINING,
+        ),
+        "aign-paper": Preset(
+            summary="the paper's networks, weights and update rule",
+            task=PAPER_NETWORKS,
+            training=PAPER_TRAINING,
+        ),
+    }
+
+    def network(self) -> nn.Module:
+        config = self.config
+        sizes = {"width": config.width, "num_blocks": config.num_blocks}
+        return SuperResolver(self.size[0], **sizes, upsampling=config.upsampling)
+
+    def learnt_decoder(self) -> nn.Module:
+        return decoder(self.size[0], width=self.config.width, shrinks=True)
+
+    def observe(self, known: Known, random: Tensor) -> Observed:
+        return {"image": downsampled(known["image"], FACTOR)}
+
+    def guess(self, observed: Observed) -> Factors:
+        return {"image": interpolate(observed["image"], self.size[1:], mode="bilinear", align_corners=False)}
+
+    def enlarged(self, images: Tensor) -> Tensor:
+        return interpolate(images, self.size[1:], mode="nearest")

@@ -1,0 +1,200 @@
+"""What super-resolution and inpainting share: they learn, their bias counts, they come back, they read and write."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from aign.data.streams import draw
+from aign.errors import UserError
+from aign.tasks import TASKS
+from aign.tasks.base import Stage
+from aign.training.loop import draw_batch, infer_all
+from aign.training.players import make_engines
+from aign.training.run_config import RunConfig
+from aign.training.step import adversarial_step
+
+SMALL = {"num_images": 240, "size": 44, "width": 8, "discriminator_width": 4, "batch_size": 4}
+BOX = "box:12:12:28:28"
+KINDS = ["superres", "inpaint"]
+PRESETS = [(kind, preset) for kind in KINDS for preset in TASKS[kind].presets if not preset.startswith("digits")]
+
+
+@pytest.fixture(autouse=True)
+def few_tested(monkeypatch):
+    monkeypatch.setattr("aign.tasks.biased_images.NUM_TEST", 6)
+
+
+@pytest.fixture
+def run():
+    def run(kind, preset="aign", **changes):
+        return RunConfig.of(kind, preset, **SMALL | changes)
+
+    return run
+
+
+def step_of(run):
+    task = run.make_task()
+    engines = make_engines(task, run.training)
+    (stage,) = task.stages
+    return task, adversarial_step(task, engines, stage, draw_batch(task, stage, run.training, 0), run.training, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("decoder", "upsampling"), [("renderer", "deconvolution"), ("learnt", "resize")])
+def test_overfits_one_tiny_batch(kind, decoder, upsampling, run):
+    config = run(kind, decoder=decoder, upsampling=upsampling, width=16, num_blocks=1, generator_lr=1e-2, batch_size=2)
+    task = config.make_task()
+    engines = make_engines(task, config.training)
+    stage = Stage(name="all", share=1.0, unlabelled=("inputs",), weights={"reconstruction": 1.0})
+    batch = draw_batch(task, stage, config.training, 0)
+    losses = []
+    for step in range(80):
+        engines.generator.set_lr_factor(1 - step / 80)
+        losses.append(adversarial_step(task, engines, stage, batch, config.training, step)[0]["reconstruction"])
+    assert losses[-1] < 0.35 * losses[0]
+
+
+@pytest.mark.parametrize(("kind", "preset"), PRESETS)
+def test_every_preset_takes_a_step_and_all_its_terms_are_there(kind, preset, run):
+    changes = {"num_blocks": 1} if (kind, preset) != ("inpaint", "aign-paper") else {}
+    task, (terms, updates) = step_of(run(kind, preset, **changes, update_rule="always", theta_d=0.695, theta_g=0.75))
+    assert updates == 1
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert set(task.stages[0].weights) <= set(terms)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_beta_there_are_no_memories_in_the_game(kind, run):
+    assert run(kind, beta=0.0).make_task().stages[0].critics == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memories_are_what_the_bias_says_and_the_data_says_how_many(kind, run):
+    task = run(kind, bias="Old == 1").make_task()
+    old = (task.chosen.memories.table["Old"] == 1).sum()
+    assert len(task.memory) == old < len(task.chosen.memories)
+    assert task.facts()["data"] == f"generated faces, memories Old == 1 ({old} of {len(task.chosen.memories)})"
+    assert not set(task.chosen.inputs.table["identity"]) & set(task.chosen.memories.table["identity"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("bias", "reason"),
+    [("identity == 3", "selects 2 memories, at least 16"), ("Old == 7", "selects none"), ("Olt == 1", "no column Olt")],
+)
+def test_a_bias_that_cannot_be_is_told_before_the_run(kind, bias, reason, run):
+    options = run(kind, bias=bias, num_images=400).options
+    with pytest.raises(UserError, match=reason):
+        TASKS[kind].check_data(options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_slices_together_are_the_batch(kind, run, shares):
+    stream = run(kind).make_task().streams["inputs"]
+    whole = draw("inputs", stream, 16, seed=0, step=3, share=type(shares[0])())["observed"]
+    parts = [draw("inputs", stream, 16, seed=0, step=3, share=share)["observed"] for share in shares]
+    for name, values in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("preset", ["aign", "parametric", "aign-paper"])
+def test_restored_from_its_facts_it_infers_and_renders_the_same(kind, preset, run):
+    config = run(kind, preset)
+    task = config.make_task()
+    restored = TASKS[kind].restore(config.options, json.loads(json.dumps(task.facts())))
+    restored.generator.load_state_dict(task.generator.state_dict())
+    observed = task.test["observed"]
+    inferred, again = infer_all(task.generator, observed), infer_all(restored.generator, observed)
+    torch.testing.assert_close(again, inferred, atol=0, rtol=0)
+    torch.testing.assert_close(restored.renderer(again), task.renderer(inferred), atol=0, rtol=0)
+    assert restored.facts() == task.facts()
+    assert (inferred["image"] >= 0).all()
+    assert (inferred["image"] <= 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_truth_is_consistent_and_the_floor_is_measured(kind, run):
+    task = run(kind).make_task()
+    truth = task.test["truth"]["image"]
+    inferred = {"image": truth, "whole": truth, "mask": task.test["observed"].get("mask")}
+    evaluation = task.summarize(task.measure(inferred, task.test))
+    assert evaluation.metrics["mean_absolute_error_percent"] == 0
+    assert evaluation.metrics["consistency_psnr_db"] == 100
+    assert evaluation.metrics["consistency_ssim"] == pytest.approx(1)
+    json.dumps([evaluation.metrics, evaluation.floors], allow_nan=False)
+    assert 0 < evaluation.floors[task.floor][task.objective] < 20
+    assert evaluation.num_samples == 6
+
+
+def test_a_learnt_decoder_is_measured_beside_the_process_that_it_stands_for(run):
+    task = run("superres", "parametric").make_task()
+    inferred = infer_all(task.generator, task.test["observed"])
+    inferred["rendered"] = task.test["observed"]["image"]
+    metrics = task.summarize(task.measure(inferred | {"image": 0 * inferred["image"]}, task.test)).metrics
+    assert metrics["recovered_psnr_db"] == 100 > 30 > metrics["consistency_psnr_db"]
+
+
+def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
+    monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
+    task = run("superres", bias="`Old` == -1").make_task()
+    truth = task.test["truth"]["image"]
+    evaluation = task.summarize(task.measure({"image": truth}, task.test))
+    assert evaluation.metrics["bias_percent"] == evaluation.floors["true images"]["bias_percent"]
+    assert evaluation.metrics["bias_percent"] == pytest.approx(100 * (1 - task.judge.share(truth)).item())
+    assert "judge of Old" in evaluation.split
+
+
+@pytest.mark.parametrize("bias", ["", "Old == 1 and Beard == 1", "Old != 1"])
+def test_where_one_attribute_is_not_asked_for_there_is_no_judge(bias, run):
+    assert run("superres", bias=bias).make_task().judge is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_users_folder_of_images_goes_in_and_images_come_out(kind, run, tmp_path):
+    task = run(kind, **({"hidden": BOX} if kind == "inpaint" else {})).make_task()
+    task = TASKS[kind].restore(task.config, task.facts())
+    own, out = tmp_path / "own", tmp_path / "out"
+    own.mkdir()
+    out.mkdir()
+    for i, (width, height) in enumerate(((80, 60), (44, 44), (16, 16))):
+        Image.new("RGB", (width, height), (60 * i, 100, 200)).save(own / f"{i}.png")
+    sample = task.read(own)
+    assert set(sample) == {"observed"}
+    written = task.write(infer_all(task.generator, sample["observed"]), sample, out)
+    assert [path.name for path in written] == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    assert Image.open(written[0]).size == (44, 44)
+    figure = task.picture(infer_all(task.generator, sample["observed"]), sample)
+    assert "learnt from generated faces" in figure.texts[0].get_text()
+
+
+def test_a_folder_of_ones_own_is_data_too(run, tmp_path):
+    for i in range(60):
+        Image.new("RGB", (50, 44), (4 * i, 100, 200)).save(tmp_path / f"{i:02}.png")
+    names = [f"{i:02}.png" for i in range(60)]
+    table = pd.DataFrame({"file": names, "Blue": [1, -1, -1] * 20, "nose_x": 20.0, "nose_y": 20.0})
+    table.to_csv(tmp_path / "known.csv", index=False)
+    changes = {"data": "folder", "source": str(tmp_path), "table": "known.csv", "bias": "Blue == -1"}
+    config = RunConfig.of("superres", **{k: v for k, v in SMALL.items() if k != "num_images"} | changes)
+    TASKS["superres"].check_data(config.options)
+    assert len(config.make_task().chosen.inputs) == 24
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data": "folder"}, "which one is not said; add --source"),
+        ({"source": "faces"}, "source = faces: no effect with data 'generated'"),
+        ({"data": "celeba", "num_images": 7}, "num_images = 7: no effect"),
+        ({"size": 46}, "size = 46: networks halve sides twice; use 48"),
+        ({"beta": -1.0}, "less than zero"),
+        ({"alpha": "gcn"}, "'gcn' is none of"),
+        ({"alpha": "-2", "scale": "adaptive:0.1"}, "no likelihood for a negative alpha"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(changes, reason):
+    with pytest.raises(UserError, match=reason):
+        RunConfig.of("superres", **changes)
