@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aign.errors import UserError
-from aign.tasks.base import Evaluation, Factors, Task
+from aign.tasks.base import Evaluation, Factors, Task, readable
 from aign.training.loop import Progress, infer_all
 from aign.training.run_config import RunConfig, find_task
 
@@ -117,8 +117,8 @@ def model_card(run: RunConfig, facts: dict[str, Any], evaluation: Evaluation | N
         lines += ["| metric | " + " | ".join(["this network", *evaluation.floors]) + " |"]
         lines += ["|---" * (2 + len(evaluation.floors)) + "|"]
         for name, value in evaluation.metrics.items():
-            floors = [f"{floor[name]:.1f}" if name in floor else "" for floor in evaluation.floors.values()]
-            lines += [f"| {name} | {value:.1f} | " + " | ".join(floors) + " |"]
+            floors = [readable(floor[name]) if name in floor else "" for floor in evaluation.floors.values()]
+            lines += [f"| {name} | {readable(value)} | " + " | ".join(floors) + " |"]
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import UserError
+from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
 from ray_jobs.console import Bars, run_command, spread
 from ray_jobs.job import Job
@@ -52,7 +54,8 @@ class Arm:
 
 def command(argv: list[str]) -> None:
     options, rest = split_options(Options, argv, "aign compare")
-    arms = [dataclasses.replace(arm, job=check(arm.job)) for arm in plan(options, rest)]
+    say_once = cache(print)  # most of it holds for all arms
+    arms = [dataclasses.replace(arm, job=check(arm.job, say_once)) for arm in plan(options, rest)]
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task
     for table in (summary_table(results), ratio_table(task, results), group_table(task, results)):
@@ -117,7 +120,7 @@ def summary_table(results: Sequence[dict[str, Any]]) -> Table:
         metrics = [spread([result["metrics"][name] for result in own]) for name in first["metrics"]]
         table.add_row(preset, *metrics, f"{mean(result['generator_updates'] for result in own):.0f}")
     for floor, metrics in first["floors"].items():
-        cells = [f"{metrics[name]:.1f}" if name in metrics else "" for name in first["metrics"]]
+        cells = [readable(metrics[name]) if name in metrics else "" for name in first["metrics"]]
         table.add_row(f"floor: {floor}", *cells)
     return table
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import UserError
+from aign.tasks.base import readable
 from ray_jobs.events import Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
@@ -65,7 +66,7 @@ class RunView:
             self._progress(event)
         elif event["kind"] == "evaluation":
             self.evaluation = event["evaluation"]
-            metrics = "  ".join(f"{k} {v:.1f}" for k, v in event["evaluation"]["metrics"].items())
+            metrics = "  ".join(f"{k} {readable(v)}" for k, v in event["evaluation"]["metrics"].items())
             self.bars.say(f"{self.prefix}step {event['step']}  test  {metrics}")
         elif event["kind"] == "picture":
             self.picture = event["path"]
@@ -98,14 +99,16 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     for column in ("metric", "inferred", *floors):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, value in evaluation["metrics"].items():
-        cells = [f"{floor[name]:.1f}" if name in floor else "" for floor in floors.values()]
-        table.add_row(name, f"{value:.1f}", *cells)
+        cells = [readable(floor[name]) if name in floor else "" for floor in floors.values()]
+        table.add_row(name, readable(value), *cells)
     return table
 
 
 def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation of several runs' numbers; of one run, its number."""
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+    if len(values) == 1:
+        return readable(values[0])
+    return f"{readable(mean(values))} ± {readable(stdev(values), like=mean(values))}"
 
 
 def run_command(command: Callable[[list[str]], None], argv: list[str] | None = None) -> None:

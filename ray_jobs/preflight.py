@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
@@ -10,15 +11,17 @@ from ray_jobs.job import Job
 from ray_jobs.runs import differences, read_config
 
 
-def check(job: Job) -> Job:
+def check(job: Job, say: Callable[[str], None] = print) -> Job:
     """Batch arithmetic, options that exclude each other, resources, data, storage, what it begins with, what RUN holds.
 
-    Returns the job with all that was found out. Raises UserError at the first that cannot work.
+    Says what a person should know of the data, and returns the job with all that was found out. Raises UserError at the
+    first that cannot work.
     """
     job.run.check_batch(job.placement.workers.most)
     check_engine(job)
     check_resources(job)
-    find_task(job.run.task).check_data(job.run.options)
+    for note in find_task(job.run.task).check_data(job.run.options):
+        say(note)
     job.folder.check()
     job = with_beginning(job)
     check_existing(job)

@@ -34,6 +34,55 @@ _drawn = lru_cache(maxsize=1)(generated_faces)  # checks of the data and the run
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """Options that all tasks on images share: which images."""
+
+    data: ImageData = "generated"
+    """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
+    source: str = ""
+    """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
+    table: str = ""
+    """Data `folder`: CSV file in it with attributes and landmarks of each file; attributes.csv if there is one."""
+    size: int = 64
+    """Width and height that images are resized to, px; MNIST's are 28."""
+    num_images: int = 4000
+    """Data `generated`: how many faces are drawn; 80 % are for training."""
+    strict: bool = False
+    """End at the first image file that is missing or cannot be read. Otherwise such files are skipped and counted."""
+
+    def __post_init__(self) -> None:
+        if self.data == "folder" and not self.source:
+            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
+        for option, kinds in (
+            ("source", ("folder", "celeba")),
+            ("table", ("folder",)),
+            ("num_images", ("generated",)),
+            ("strict", ("folder", "celeba", "london")),
+            ("size", ("folder", "celeba", "london", "generated")),
+        ):
+            self._check_effect(option, self.data in kinds, f"with data {self.data!r}")
+        for option in ("size", "num_images"):
+            if getattr(self, option) < 1:
+                raise UserError(f"{option} = {getattr(self, option)}", "less than one", "give a positive number")
+
+    def _check_effect(self, option: str, has_effect: bool, where: str) -> None:
+        if not has_effect and getattr(self, option) != type(self).__dataclass_fields__[option].default:
+            raise UserError(f"{option} = {getattr(self, option)}", f"no effect {where}", "leave it out")
+
+    def load(self) -> ImageSet:
+        """All images of the data set. Raises UserError for data that is missing or unsound."""
+        if self.data == "celeba":
+            return load_celeba(self.source or None, size=self.size, strict=self.strict)
+        if self.data == "london":
+            return load_london_faces(size=self.size, strict=self.strict)
+        if self.data == "folder":
+            return load_image_folder(self.source, size=self.size, table=self.table or None, strict=self.strict)
+        if self.data == "mnist":
+            return _digits()
+        return _drawn(self.num_images, WORLD_SEED, self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChosenImages:
     """The images of a run, by what they are for."""
 
@@ -44,22 +93,6 @@ class ChosenImages:
     validation: ImageSet | None
     """None where there are too few images."""
     name: str
-
-
-def load_images(data: ImageData, *, source: str, table: str, size: int, num_images: int) -> ImageSet:
-    """All images of a data set; ``source``, ``table`` and ``num_images`` are for those kinds that have them.
-
-    Raises UserError for data that is missing or unsound.
-    """
-    if data == "celeba":
-        return load_celeba(source or None, size=size)
-    if data == "london":
-        return load_london_faces(size=size)
-    if data == "folder":
-        return load_image_folder(source, size=size, table=table or None)
-    if data == "mnist":
-        return _digits()
-    return _drawn(num_images, WORLD_SEED, size)
 
 
 def choose(images: ImageSet, bias: str) -> ChosenImages:

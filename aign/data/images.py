@@ -62,12 +62,12 @@ class ImageSet:
         return chosen
 
     @property
-    def warning(self) -> str:
-        """What a person should know about these images; empty if there is nothing."""
+    def warnings(self) -> list[str]:
+        """What a person should know about these images."""
         if not self.skipped:
-            return ""
+            return []
         shown = ", ".join(self.skipped[:3]) + (", ..." if len(self.skipped) > 3 else "")
-        return f"{len(self.skipped):,} files of {self.name} could not be read and were skipped: {shown}"
+        return [f"{len(self.skipped):,} files of {self.name} could not be read and were skipped: {shown}"]
 
     def _rows(self, mask: Bool[np.ndarray, " images"]) -> "ImageSet":
         rows = np.flatnonzero(mask)

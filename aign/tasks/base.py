@@ -99,8 +99,11 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def check_data(cls, config: Any) -> None:
-        """Raise UserError unless the data that the options name is there and sound."""
+    def check_data(cls, config: Any) -> list[str]:
+        """Raise UserError unless the data that the options name is there and sound.
+
+        Returns what a person should know of it before the run: how much a bias selects, what had to be skipped.
+        """
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -133,7 +136,7 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        """Metrics, one number a sample."""
+        """What ``summarize`` makes metrics of, one row a sample."""
 
     @abstractmethod
     def summarize(self, measured: dict[str, Tensor]) -> "Evaluation":
@@ -150,6 +153,13 @@ class Task(ABC):
     @abstractmethod
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
         """What was inferred of a user's own input, as files in a folder."""
+
+
+def readable(value: float, like: float | None = None) -> str:
+    """A metric as people read it: three digits or, if it is large, tenths; or as many as ``like`` (a mean) has."""
+    size = abs(value if like is None else like)
+    tenths = not math.isfinite(size) or size >= 10 or size == 0
+    return f"{value:.{1 if tenths else min(6, 2 - math.floor(math.log10(size)))}f}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aign.data.image_choices import ChosenImages, ImageData, choose, load_images, strangers, with_numbers
+from aign.data.image_choices import ChosenImages, ImageOptions, choose, strangers, with_numbers
 from aign.data.image_folders import load_image_folder
-from aign.data.image_streams import ImageStream, Known, image_memory
+from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
 from aign.data.images import ImageSet
 from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.images import ImageDiscriminator
 from aign.errors import UserError
 from aign.evaluation.attributes import AttributeClassifier, Classifier
+from aign.evaluation.distribution import content_preservation, fid, kid
 from aign.evaluation.face_picture import draw_faces, write_images
+from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
@@ -34,7 +36,8 @@ MOST_DB = 100.0
 """What equal images count as in metrics, dB: their infinity has no mean and no place in JSON."""
 PICTURED = 6
 """Samples in a picture."""
-JUDGE_SEED = 0
+JUDGE_SEED, KID_SEED = 0, 0
+FEATURES, TRUTH = "features", "true images"
 NUM_KINDS = 10
 _ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
 
@@ -57,21 +60,14 @@ PAPER_TRAINING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageConfig:
+class BiasedImageConfig(ImageOptions):
     """Options that super-resolution and inpainting share."""
 
-    data: ImageData = "generated"
-    """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
-    source: str = ""
-    """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
-    table: str = ""
-    """Data `folder`: CSV file in it with attributes and landmarks of each file; attributes.csv if there is one."""
-    size: int = 64
-    """Width and height that images are resized to, px; MNIST's are 28."""
-    num_images: int = 4000
-    """Data `generated`: how many faces are drawn; 80 % are for training."""
     bias: str = ""
     """Which images are remembered, an expression over the table: "Old == 1 and Beard == -1"; empty: all."""
+    features: str = ""
+    """What FID, KID and content are measured on: empty for random filters that are always the same, or the file of a
+    classifier saved by aign.evaluation.attributes."""
     beta: float = 0.02
     """Weight of the adversarial loss beside the reconstruction: beta of Eq. 1; 0 switches memories off."""
     alpha: str = "fixed:2"
@@ -95,12 +91,8 @@ class ImageConfig:
     """Variance of the truncated normal distribution of initial weights, 0.02 in the paper; 0: PyTorch's own."""
 
     def __post_init__(self) -> None:
-        if self.data == "folder" and not self.source:
-            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
-        for option, kinds in (("source", ("folder", "celeba")), ("table", ("folder",)), ("num_images", ("generated",))):
-            self._check_effect(option, self.data in kinds, f"with data {self.data!r}")
-        self._check_effect("size", self.data != "mnist", "with data 'mnist'")
-        for name in ("size", "num_images", "width", "discriminator_width"):
+        super().__post_init__()
+        for name in ("width", "discriminator_width"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
         if self.size % 4:
@@ -111,10 +103,6 @@ class ImageConfig:
         for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
         self.reconstruction_loss()
-
-    def _check_effect(self, option: str, has_effect: bool, where: str) -> None:
-        if not has_effect and getattr(self, option) != type(self).__dataclass_fields__[option].default:
-            raise UserError(f"{option} = {getattr(self, option)}", f"no effect {where}", "leave it out")
 
     def reconstruction_loss(self) -> AdaptiveLoss:
         """The robust loss of pixels' residuals. Raises UserError for an alpha that excludes the scale."""
@@ -217,9 +205,14 @@ class BiasedImageTask(Task):
         return ImageStream(images, device, columns=self.needs(self.config), observe=self.observe, labelled=labelled)
 
     @classmethod
-    def check_data(cls, config: Any) -> None:
+    def check_data(cls, config: Any) -> list[str]:
         chosen = _choose(config, cls.needs(config))
-        image_memory(chosen.memories, bias=config.bias or None)
+        memory = image_memory(chosen.memories, bias=config.bias or None)
+        if config.features:
+            trained_features(config.features)
+        counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"
+        said = _said(config.bias, memory, chosen.memories)
+        return [*chosen.inputs.warnings, f"{chosen.name}: {counts}, {said}"]
 
     def facts(self) -> dict[str, Any]:
         return {"data": self.data_name, "size": list(self.size)}
@@ -261,7 +254,10 @@ class BiasedImageTask(Task):
             **self.errors(inferred, test),
             **recovered,
             **self._judged(inferred["image"], test["truth"]["image"]),
+            FEATURES: features_of(inferred["image"], self.extractor),
+            f"{TRUTH}/{FEATURES}": features_of(test["truth"]["image"], self.extractor),
             **{f"{self.floor}/{name}": values for name, values in guessed.items()},
+            f"{self.floor}/{FEATURES}": features_of(self.guess(test["observed"])["image"], self.extractor),
         }
 
     def _judged(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -272,7 +268,7 @@ class BiasedImageTask(Task):
         if not isinstance(self.judge, AttributeClassifier):
             return {"same_digit_percent": 100.0 * (seen == in_truth)}
         wanted = _wanted(self.config.bias)[1]
-        return {"bias_percent": 100.0 * (seen == wanted), "true images/bias_percent": 100.0 * (in_truth == wanted)}
+        return {"bias_percent": 100.0 * (seen == wanted), f"{TRUTH}/bias_percent": 100.0 * (in_truth == wanted)}
 
     @cached_property
     def judge(self) -> Classifier | None:
@@ -294,19 +290,44 @@ class BiasedImageTask(Task):
             return None
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        means = {name: values.double().mean().item() for name, values in measured.items()}
-        floors: dict[str, dict[str, float]] = {}
-        for name in means:
-            if "/" in name:
-                floors.setdefault(name.split("/")[0], {})[name.split("/")[1]] = means[name]
+        """Means over samples, and what is measured of sets: FID and KID to the memories, and the share of images whose
+        nearest true image is their own."""
+        by_owner: dict[str, dict[str, float]] = {}
+        for name, values in measured.items():
+            owner, _, metric = name.rpartition("/")
+            if metric == FEATURES:
+                of_set = self._of_set(values, measured[f"{TRUTH}/{FEATURES}"])
+                by_owner.setdefault(owner, {}).update(of_set)
+            else:
+                by_owner.setdefault(owner, {})[metric] = values.double().mean().item()
         judged = f", judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
         return Evaluation(
             data=self.data_name,
             split=f"test split{judged}",
             num_samples=rows(measured),
-            metrics={name: value for name, value in means.items() if "/" not in name},
-            floors=floors,
+            metrics=by_owner.pop(""),
+            floors=by_owner,
         )
+
+    def _of_set(self, features: Tensor, truth: Tensor) -> dict[str, float]:
+        return {
+            "fid": fid(features, self.memory_features),
+            "kid": kid(features, self.memory_features, KID_SEED).mean,
+            "content_percent": 100 * content_preservation(features, truth),
+        }
+
+    @cached_property
+    def extractor(self) -> nn.Module:
+        chosen = trained_features(self.config.features) if self.config.features else RandomFeatures()
+        return chosen.to(self.test["truth"]["image"].device)
+
+    @cached_property
+    def memory_features(self) -> Tensor:
+        """Of as many memories as there are test images, evenly spread; of all, if there are fewer."""
+        assert self.memory is not None, "measured without memories"
+        pixels = self.memory.samples["image"]
+        chosen = torch.linspace(0, len(pixels) - 1, min(NUM_TEST, len(pixels))).round().long()
+        return features_of(as_floats(pixels[chosen.to(pixels.device)]), self.extractor)
 
     def picture(self, inferred: Factors, test: Sample) -> Figure:
         chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
@@ -348,10 +369,7 @@ class BiasedImageTask(Task):
 
 
 def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:
-    images = load_images(
-        config.data, source=config.source, table=config.table, size=config.size, num_images=config.num_images
-    )
-    chosen = choose(images, config.bias)
+    chosen = choose(config.load(), config.bias)
     if not columns:
         return chosen
     return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))

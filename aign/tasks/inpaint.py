@@ -25,8 +25,8 @@ from aign.tasks.biased_images import (
     MOST_DB,
     PAPER_NETWORKS,
     PAPER_TRAINING,
+    BiasedImageConfig,
     BiasedImageTask,
-    ImageConfig,
 )
 
 DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:6:6:20:20", "judged": "whole", "width": 512}
@@ -34,7 +34,7 @@ DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:6:6:20:2
 
 
 @dataclass(frozen=True, kw_only=True)
-class InpaintConfig(ImageConfig):
+class InpaintConfig(BiasedImageConfig):
     """Options of inpainting."""
 
     hidden: str = "mouth"

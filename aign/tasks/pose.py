@@ -205,8 +205,9 @@ class PoseTask(Task):
         self.generator.reprojection_loss = config.reprojection_loss()  # learnt with the generator, if it is learnt
 
     @classmethod
-    def check_data(cls, config: PoseConfig) -> None:
+    def check_data(cls, config: PoseConfig) -> list[str]:
         _load(config)
+        return []
 
     def facts(self) -> dict[str, Any]:
         return {"data": self.clips_name, "actions": self.actions, "skeleton": vars(self.skeleton)}

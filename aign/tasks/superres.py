@@ -19,14 +19,14 @@ from aign.evaluation.image import WINDOW_PX
 from aign.generators.images import SuperResolver, decoder
 from aign.renderers.image import Downsampler, downsampled
 from aign.tasks.base import Factors, Observed, Preset
-from aign.tasks.biased_images import AIGN_TRAINING, PAPER_NETWORKS, PAPER_TRAINING, BiasedImageTask, ImageConfig
+from aign.tasks.biased_images import AIGN_TRAINING, PAPER_NETWORKS, PAPER_TRAINING, BiasedImageConfig, BiasedImageTask
 
 FACTOR = 4
 """How many times smaller the observed image is (section 2.3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuperresConfig(ImageConfig):
+class SuperresConfig(BiasedImageConfig):
     """Options of super-resolution."""
 
     def __post_init__(self) -> None:

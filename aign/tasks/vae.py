@@ -20,7 +20,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from aign.data.image_choices import ImageData, load_images
+from aign.data.image_choices import ImageOptions
 from aign.data.image_streams import ImageStream, Known, as_floats
 from aign.data.images import ImageSet
 from aign.data.own_images import read_own_images
@@ -52,13 +52,9 @@ Images = Float[Tensor, "batch channels height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEConfig:
+class VAEConfig(ImageOptions):
     """Options of the variational autoencoder."""
 
-    data: ImageData = "generated"
-    """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
-    source: str = ""
-    """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
     size: int = 32
     """Width and height that images are resized to, px; MNIST's are 28."""
     num_images: int = 8000
@@ -81,17 +77,8 @@ class VAEConfig:
     """How many times faster than the networks' weights scales and shapes are learnt."""
 
     def __post_init__(self) -> None:
-        if self.data == "folder" and not self.source:
-            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
-        for option, has_effect in (
-            ("source", self.data in ("folder", "celeba")),
-            ("num_images", self.data == "generated"),
-            ("size", self.data != "mnist"),
-        ):
-            value = getattr(self, option)
-            if not has_effect and value != type(self).__dataclass_fields__[option].default:
-                raise UserError(f"{option} = {value}", f"no effect with data {self.data!r}", "leave it out")
-        for option in ("num_images", "latent_size", "width", "scale", "pace"):
+        super().__post_init__()
+        for option in ("latent_size", "width", "scale", "pace"):
             if not getattr(self, option) > 0:
                 raise UserError(f"{option} = {getattr(self, option)}", "not above zero", "give a positive number")
         if self.size < WINDOW_PX:
@@ -132,7 +119,7 @@ class VAETask(Task):
     }
 
     def __init__(self, config: VAEConfig, seed: int, device: torch.device | str = "cpu") -> None:
-        images = _load(config)
+        images = config.load()
         self._build(config, seed)
         self.generator.to(device)
         self.data_name = images.name
@@ -172,10 +159,10 @@ class VAETask(Task):
         return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.grain)}
 
     @classmethod
-    def check_data(cls, config: VAEConfig) -> None:
-        images = _load(config)
-        for split in ("train", "validation"):
-            images.split(split)
+    def check_data(cls, config: VAEConfig) -> list[str]:
+        images = config.load()
+        parts = {split: len(images.split(split)) for split in ("train", "validation")}
+        return [*images.warnings, f"{images.name}: {parts['train']:,} for training, {parts['validation']:,} validation"]
 
     def facts(self) -> dict[str, Any]:
         return {"data": self.data_name}
@@ -316,7 +303,3 @@ def _bound(negative_elbo: Tensor) -> dict[str, Tensor]:
 
 def _likeness(images: Images, truth: Images) -> dict[str, Tensor]:
     return {"psnr_db": psnr_db(images, truth), "ssim": ssim(images, truth)}
-
-
-def _load(config: VAEConfig) -> ImageSet:
-    return load_images(config.data, source=config.source, table="", size=config.size, num_images=config.num_images)

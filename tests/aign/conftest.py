@@ -143,7 +143,7 @@ class ToyTask(Task):
 
     @classmethod
     def check_data(cls, config):
-        pass
+        return []
 
     def facts(self):
         return {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aign.data.faces import generated_faces
-from aign.data.image_choices import choose, load_images, with_numbers
+from aign.data.image_choices import ImageOptions, choose, with_numbers
 from aign.data.images import ImageSet
 from aign.errors import UserError
 
@@ -78,7 +78,7 @@ def test_digits_are_read_whole_and_keep_their_labels(tmp_path, monkeypatch, rng)
             head = bytes([0, 0, 8, values.ndim]) + b"".join(side.to_bytes(4, "big") for side in values.shape)
             content = head + values.astype(np.uint8).tobytes()
             (tmp_path / "mnist" / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))
-    digits = load_images("mnist", source="", table="", size=64, num_images=1)
+    digits = ImageOptions(data="mnist").load()
     assert digits.pixels.shape == (40, 1, 28, 28)
     assert digits.table["split"].value_counts().to_dict() == {"train": 30, "validation": 5, "test": 5}
     assert digits.table["label"].between(0, 9).all()

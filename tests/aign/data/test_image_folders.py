@@ -27,7 +27,7 @@ def test_without_a_table_all_images_are_taken(folder):
     assert images.pixels.shape == (10, 3, 16, 16)
     assert len(images.where("folder == 'cats'")) == 5
     assert images.table["split"].value_counts().to_dict() == {"train": 8, "validation": 1, "test": 1}
-    assert images.warning == ""
+    assert images.warnings == []
 
 
 def test_a_table_says_which_images_and_what_they_are(folder):

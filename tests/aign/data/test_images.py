@@ -53,9 +53,9 @@ def test_a_table_that_does_not_fit_is_an_error():
 
 
 def test_says_what_was_skipped():
-    assert numbered(["train"]).warning == ""
+    assert numbered(["train"]).warnings == []
     images = numbered(["train"], skipped=("a.jpg", "b.jpg", "c.jpg", "d.jpg"))
-    assert images.warning == "4 files of numbers could not be read and were skipped: a.jpg, b.jpg, c.jpg, ..."
+    assert images.warnings == ["4 files of numbers could not be read and were skipped: a.jpg, b.jpg, c.jpg, ..."]
 
 
 def test_splits_keep_equal_keys_together_and_hardly_change_with_more():

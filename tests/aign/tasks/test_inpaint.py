@@ -23,7 +23,7 @@ def digits(monkeypatch):
         {"label": drawn.labels.numpy(), "split": ["train"] * 100 + ["test"] * 50 + ["validation"] * 150}
     )
     images = ImageSet(name="scribbles", pixels=drawn.images.mul(255).byte()[:, None], table=table)
-    monkeypatch.setattr("aign.tasks.biased_images.load_images", lambda *_, **__: images)
+    monkeypatch.setattr("aign.data.image_choices._digits", lambda: images)
 
 
 @pytest.mark.parametrize("hidden", ["mouth", "nose", "eyes", "box:4:8:20:24"])
