@@ -15,6 +15,7 @@ from ray_jobs.sweeps.plan import Sweep
 COLORS = colormaps["viridis"]
 UNFINISHED = "0.75"
 JITTER = 0.12
+METRICS_IN_ROW = 3
 
 
 def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
@@ -33,23 +34,43 @@ def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
 
 def against_each_option(sweep: Sweep, records: Sequence[Record]) -> Figure:
     """The objective of finished trials against the value of every option: a range is an axis, spellings are columns."""
-    done = [record for record in records if record.status == "finished"]
     names = list(sweep.space.options)
     figure = Figure(figsize=(8, 3.2 * len(names)), layout="constrained")
-    rng = np.random.default_rng(0)
-    color = _colors(sweep, records)
     for name, axes in zip(names, np.atleast_1d(figure.subplots(len(names))), strict=True):
-        places, labels, log = _places(sweep, name, done)
-        jitter = JITTER * rng.uniform(-1, 1, len(places)) if labels else np.zeros(len(places))
-        colors = [color(record) for record in done]
-        axes.scatter(places + jitter, [record.objective for record in done], c=colors or None, s=36)
-        if labels:
-            axes.set_xticks(range(len(labels)), labels, rotation=20 if max(map(len, labels)) > 12 else 0, ha="right")
-        if log:
-            axes.set_xscale("log")
-        axes.set(xlabel=_readable(name), ylabel=_readable(sweep.metric))
-        _tidy(axes)
+        _against(axes, sweep, records, name, sweep.metric)
     return figure
+
+
+def every_metric(sweep: Sweep, records: Sequence[Record], name: str) -> Figure:
+    """All metrics of finished trials against the value of one option."""
+    metrics = list(dict.fromkeys(metric for record in records for metric in record.metrics))
+    num_rows = -(-len(metrics) // METRICS_IN_ROW)
+    figure = Figure(figsize=(8, 2.4 * num_rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(num_rows, METRICS_IN_ROW)).flat
+    for metric, axes in zip(metrics, panels, strict=False):
+        _against(axes, sweep, records, name, metric)
+    for axes in list(panels)[len(metrics) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], name: str, metric: str) -> None:
+    """A metric of finished trials against the value of an option; a line joins means where nothing else differs."""
+    done = [record for record in records if record.status == "finished" and metric in record.metrics]
+    places, labels, log = _places(sweep, name, done)
+    values = np.array([record.metrics[metric] for record in done], dtype=float)
+    different, color = np.unique(places), _colors(sweep, records)
+    if alone(sweep) == name:
+        axes.plot(different, [values[places == place].mean() for place in different], color="0.8", zorder=0)
+    crowded = labels and len(different) < len(places)
+    jitter = JITTER * np.random.default_rng(0).uniform(-1, 1, len(places)) if crowded else 0.0
+    axes.scatter(places + jitter, values, c=[color(record) for record in done] or None, s=36)
+    if labels:
+        axes.set_xticks(range(len(labels)), labels, rotation=20 if max(map(len, labels)) > 12 else 0, ha="right")
+    if log:
+        axes.set_xscale("log")
+    axes.set(xlabel=_readable(name), ylabel=_readable(metric))
+    _tidy(axes)
 
 
 def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
@@ -76,6 +97,12 @@ def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
     axes.set_xticks(range(len(names)), [_readable(name) for name in names])
     axes.spines[:].set_visible(False)
     return figure
+
+
+def alone(sweep: Sweep) -> str | None:
+    """The one option that is searched, beside the seed; None if there are several or none."""
+    names = [name for name in sweep.space.options if name != "seed"]
+    return names[0] if len(names) == 1 else None
 
 
 def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:

@@ -1,6 +1,7 @@
 """A sweep's report: one HTML page that holds its pictures and its table, readable without a cluster."""
 
 import base64
+import contextlib
 import html
 import io
 from collections.abc import Callable, Sequence
@@ -8,16 +9,21 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from ray_jobs.console import spread
+from ray_jobs.storage import StoreAway
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.plan import Sweep
-from ray_jobs.sweeps.results import groups, ranked, repeating
+from ray_jobs.sweeps.results import described, groups, ranked, repeating
 
+MOST_PICTURES = 12
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 img { max-width: 100%; margin: .5rem 0 }
+.strip { display: flex; gap: 1rem; overflow-x: auto }
+figure { margin: 0; flex: 0 0 24rem }
+figcaption { font-size: 13px }
 pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; white-space: pre-wrap }
 """
 
@@ -40,6 +46,8 @@ def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
     if done:
         found["objective by option"] = plots.against_each_option(sweep, records)
         found["parallel coordinates"] = plots.parallel_coordinates(sweep, records)
+        if only := plots.alone(sweep):
+            found[f"every metric by {only.replace('_', ' ')}"] = plots.every_metric(sweep, records, only)
     if sweep.options.scheduler == "pbt" and done:
         found["paths"] = plots.paths(sweep, records)
     if any(record.history for record in records):
@@ -74,12 +82,34 @@ def page(sweep: Sweep, records: Sequence[Record], pictures: dict[str, bytes]) ->
     if any(len(own) > 1 for _, own in groups(sweep, records)):
         parts += ["<h2>over seeds</h2>", _seeds_table(sweep, records)]
     for title, image in pictures.items():
-        data = base64.b64encode(image).decode()
-        parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+        parts.append(f"<h2>{title}</h2>{_image(title, image)}")
+    with contextlib.suppress(StoreAway):  # all else is here, so the report follows later without them
+        if strip := _pictures(sweep, done):
+            parts += ["<h2>pictures</h2>", f"<div class=strip>{strip}</div>"]
     parts += ["<h2>all trials</h2>", table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g")]
     title = html.escape(sweep.job.name)
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
     return head + "\n".join(parts) + "</html>\n"
+
+
+def _pictures(sweep: Sweep, done: Sequence[Record]) -> str:
+    """The newest pictures of the best trials, side by side in the order in which they were tried."""
+    shown = sorted(done[:MOST_PICTURES], key=lambda record: record.trial)
+    parts = []
+    for record in shown:
+        folder = f"{record.run}/pictures"
+        newest = max(sweep.folder.names(folder), default=None)
+        if newest is None:
+            continue
+        values = "  ".join(f"{name} {value}" for name, value in described(record).items())
+        caption = html.escape(f"{values}: {sweep.metric} {record.objective:.4g}")
+        image = _image(caption, sweep.folder.read(f"{folder}/{newest}"))
+        parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+    return "".join(parts)
+
+
+def _image(words: str, png: bytes) -> str:
+    return f'<img alt="{words}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _space_rows(sweep: Sweep) -> list[list[str]]:
