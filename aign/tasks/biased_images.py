@@ -65,6 +65,8 @@ class BiasedImageConfig(ImageOptions):
 
     bias: str = ""
     """Which images are remembered, an expression over the table: "Old == 1 and Beard == -1"; empty: all."""
+    sought: str = ""
+    """What a judge looks for in inferred images, such as "Old == 1"; empty: the bias, if it is about one attribute."""
     features: str = ""
     """What FID, KID and content are measured on: empty for random filters that are always the same, or the file of a
     classifier saved by aign.evaluation.attributes."""
@@ -100,6 +102,9 @@ class BiasedImageConfig(ImageOptions):
         for name in ("beta", "initial_variance"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
+            remedy = 'write "Old == 1" or "Old == -1"'
+            raise UserError(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
         for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
         self.reconstruction_loss()
@@ -267,16 +272,16 @@ class BiasedImageTask(Task):
         seen, in_truth = self.judge.classes(images), self.judge.classes(truth)
         if not isinstance(self.judge, AttributeClassifier):
             return {"same_digit_percent": 100.0 * (seen == in_truth)}
-        wanted = _wanted(self.config.bias)[1]
+        wanted = _sought(self.config)[1]
         return {"bias_percent": 100.0 * (seen == wanted), f"{TRUTH}/bias_percent": 100.0 * (in_truth == wanted)}
 
     @cached_property
     def judge(self) -> Classifier | None:
         """Learnt from images that no network here sees, once, when first asked for; None where nothing can be judged.
 
-        What can be are digits, and one attribute that a bias asks for. Learning it takes some 20 seconds of one core.
+        What can be are digits, and one attribute that is ``sought``. Learning it takes some 20 seconds of one core.
         """
-        attribute, device = _wanted(self.config.bias)[0], self.test["truth"]["image"].device
+        attribute, device = _sought(self.config)[0], self.test["truth"]["image"].device
         is_digits = self.config.data == "mnist"
         images = strangers(self.config.data, self.chosen) if is_digits or attribute else None
         if images is None:
@@ -286,7 +291,9 @@ class BiasedImageTask(Task):
             return Classifier.fit_classes(images.pixels, labels, NUM_KINDS, JUDGE_SEED, subject="digits", device=device)
         try:
             return AttributeClassifier.fit(images, attribute, JUDGE_SEED, device=device)  # type: ignore[arg-type]
-        except UserError:  # no 1 and -1, or too few people: a run needs no judge
+        except UserError:  # no 1 and -1, or too few people: a run needs no judge unless one was asked for
+            if self.config.sought:
+                raise
             return None
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
@@ -357,8 +364,8 @@ class BiasedImageTask(Task):
     # --- a user's own images -----------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Sample:
-        """All images of a folder, in the order of their names, and what is observed of them."""
-        images = load_image_folder(path, size=self.size[1])
+        """All images of a folder, in the order of their names, and what is observed of them; none is skipped."""
+        images = load_image_folder(path, size=self.size[1], strict=True)
         if self.size[0] == 1:
             images = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).round().byte())
         return self._stream(images, "cpu").fixed(len(images))
@@ -375,9 +382,9 @@ def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:
     return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))
 
 
-def _wanted(bias: str) -> tuple[str | None, int]:
-    """The attribute that a bias is about, if it is about one, and 1 if it is to be there or 0 if not."""
-    match = _ATTRIBUTE.fullmatch(bias)
+def _sought(config: BiasedImageConfig) -> tuple[str | None, int]:
+    """The attribute that is looked for, if it is one, and 1 if it is to be there or 0 if not."""
+    match = _ATTRIBUTE.fullmatch(config.sought or config.bias)
     return (match[1], int(match[2] == "1")) if match else (None, 0)
 
 

@@ -15,6 +15,7 @@ from torch.optim import Adam
 
 from aign.losses.adversarial import discriminator_loss, generator_loss
 from aign.tasks.base import Task, Terms
+from aign.training.batch_norm import with_global_batch_norm
 from aign.training.config import TrainingConfig
 from aign.training.players import make_engines
 from aign.training.step import Batch, adversarial_step
@@ -75,7 +76,8 @@ class HandWritten:
         ((self.name, self.critic),) = task.critics.items()
         (self.stage,) = (stage for stage in task.stages if stage.critics)
         distributed = partial(DistributedDataParallel, broadcast_buffers=False, gradient_as_bucket_view=True)
-        self.generator, self.discriminator = distributed(task.generator), distributed(self.critic.network)
+        self.generator = distributed(with_global_batch_norm(task.generator))
+        self.discriminator = distributed(with_global_batch_norm(self.critic.network))
         adam = partial(Adam, betas=config.betas, fused=True)
         self.generator_adam = adam(self.generator.parameters(), lr=config.generator_lr)
         self.discriminator_adam = adam(self.discriminator.parameters(), lr=config.discriminator_lr)

@@ -4,7 +4,9 @@
 """
 
 import json
+import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,28 +22,32 @@ from aign.training.run_config import RunConfig
 from aign.training.step import Batch
 from aign.training.workers import mean_over_workers, world_size
 from tests.benchmarks.contestants import Step, contestants
-from tests.benchmarks.images import ImageTask
 from tests.benchmarks.processes import join, rounds_for, seconds_of
 from tests.benchmarks.traffic import Traffic
 
 NUM_BATCHES = 4
 SAME_UNTIL = 10
 """Steps after which all contestants must still have the same losses: later, rounding grows."""
+DRAWN = 50
+"""Batches whose loading is timed."""
 SECONDS = 50.0
 """That rounds of all contestants go on for."""
 
 
-def pose_task() -> tuple[Task, TrainingConfig]:
+def pose_task(folder: Path) -> tuple[Task, TrainingConfig]:
     """The preset aign without its gradient penalty and pairs: what a textbook loop does."""
     run = RunConfig.of("pose", r1=0.0, update_rule="always", pairs_weight=0.0, lr_schedule="constant")
     return run.make_task(), run.training
 
 
-def image_task() -> tuple[Task, TrainingConfig]:
-    return ImageTask(), TrainingConfig(batch_size=16)
+def superres_task(folder: Path) -> tuple[Task, TrainingConfig]:
+    """The preset aign, likewise, on the image files in FOLDER/images."""
+    os.environ["AIGN_CACHE"] = str(folder / "cache")
+    run = RunConfig.of("superres", data="folder", source=str(folder / "images"), r1=0.0, ema=0.0)
+    return run.make_task(), run.training
 
 
-TASKS = {"pose": pose_task, "images": image_task}
+TASKS = {"pose": pose_task, "superres": superres_task}
 
 
 def losses_after(step: Step, batches: list[Batch]) -> list[float]:
@@ -82,8 +88,17 @@ def traffic(step: Step, batch: Batch) -> dict[str, dict[str, int]]:
     return {"sent": dict(counted.sent), "calls": dict(counted.calls)}
 
 
-def measure(name: str) -> dict:
-    task, config = TASKS[name]()
+def data_milliseconds(task: Task, config: TrainingConfig) -> float:
+    """Of one batch, other ones than in steps."""
+    (stage,) = (stage for stage in task.stages if stage.critics)
+    started = time.perf_counter()
+    for step in range(NUM_BATCHES, NUM_BATCHES + DRAWN):
+        draw_batch(task, stage, config, step)
+    return 1000 * (time.perf_counter() - started) / DRAWN
+
+
+def measure(name: str, folder: Path) -> dict:
+    task, config = TASKS[name](folder)
     (stage,) = (stage for stage in task.stages if stage.critics)
     batches = [draw_batch(task, stage, config, step) for step in range(NUM_BATCHES)]
     steps = contestants(task, config)
@@ -93,6 +108,8 @@ def measure(name: str) -> dict:
         "losses": {who: losses_after(step, batches) for who, step in steps.items()},
         "apart": {who: apart(step, batches[0]) for who, step in steps.items()},
         "traffic": {who: traffic(step, batches[0]) for who, step in steps.items()},
+        "batch_size": config.batch_size,
+        "data": data_milliseconds(task, config),
         "rounds": rounds_for(
             SECONDS,
             lambda: {who: milliseconds(step, batches) for who, step in steps.items()},
@@ -102,7 +119,7 @@ def measure(name: str) -> dict:
 
 def main(own_rank: str, folder: str, name: str) -> None:
     join(own_rank, Path(folder))
-    measured = measure(name)
+    measured = measure(name, Path(folder))
     if dist.get_rank() == 0:
         Path(folder, "measured.json").write_text(json.dumps(measured))
 

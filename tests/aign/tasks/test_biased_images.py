@@ -148,6 +148,29 @@ def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
     assert "judge of Old" in evaluation.split
 
 
+def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
+    monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
+    task = run("superres", sought="Beard == 1").make_task()
+    assert task.judge.subject == "Beard"
+    images = task.test["truth"]["image"]
+    assert set(task.summarize(task.measure({"image": images}, task.test)).floors["true images"]) >= {"bias_percent"}
+
+
+def test_distances_to_memories_are_smaller_for_images_like_them(run):
+    task = run("superres").make_task()
+    truth = task.test["truth"]["image"]
+    sharp, flat = (task.summarize(task.measure({"image": images}, task.test)) for images in (truth, 0 * truth))
+    assert sharp.metrics["fid"] == sharp.floors["true images"]["fid"] < flat.metrics["fid"]
+    assert sharp.metrics["kid"] < flat.metrics["kid"]
+    assert sharp.metrics["content_percent"] == 100
+    assert flat.metrics["content_percent"] == pytest.approx(100 / 6)
+
+
+def test_features_of_a_classifier_that_is_not_there_are_told_before_the_run(run, tmp_path):
+    with pytest.raises(UserError, match="not a saved Classifier"):
+        TASKS["superres"].check_data(run("superres", features=str(tmp_path / "none.safetensors")).options)
+
+
 @pytest.mark.parametrize("bias", ["", "Old == 1 and Beard == 1", "Old != 1"])
 def test_where_one_attribute_is_not_asked_for_there_is_no_judge(bias, run):
     assert run("superres", bias=bias).make_task().judge is None
@@ -192,6 +215,7 @@ def test_a_folder_of_ones_own_is_data_too(run, tmp_path):
         ({"size": 46}, "size = 46: networks halve sides twice; use 48"),
         ({"beta": -1.0}, "less than zero"),
         ({"alpha": "gcn"}, "'gcn' is none of"),
+        ({"sought": "Old > 3"}, "is not about one attribute"),
         ({"alpha": "-2", "scale": "adaptive:0.1"}, "no likelihood for a negative alpha"),
     ],
 )
