@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from aign.data.bias import selected
 from aign.data.celeba import load_celeba
@@ -25,8 +26,8 @@ from aign.memories import MIN_SAMPLES
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
 """Images belong to the data, not to a run."""
-NUM_STRANGERS = 1200
-"""Drawn faces of another world, for a judge to learn from."""
+NUM_STRANGERS = {"generated": 1200, "mnist": 20_000}
+"""Drawn faces of another world, or further training digits, for a judge to learn from."""
 NUM_DIGITS = {"train": 20_000, "test": 2_000}
 """Digits that are read; of those of the test files one half is for validation."""
 
@@ -116,11 +117,12 @@ def choose(images: ImageSet, bias: str) -> ChosenImages:
 def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet | None:
     """Images of people that no network is trained on, for a judge to learn from; None where there are none.
 
-    They are the validation images; faces are drawn for it, of people who are in no split of a run.
+    They are the validation images; faces are drawn for it, of people who are in no split of a run, and of MNIST there
+    are digits that no run reads.
     """
     if data == "generated":
-        return generated_faces(NUM_STRANGERS, WORLD_SEED + 1, chosen.test.pixels.shape[-1])
-    return chosen.validation
+        return generated_faces(NUM_STRANGERS["generated"], WORLD_SEED + 1, chosen.test.pixels.shape[-1])
+    return _unread_digits() if data == "mnist" else chosen.validation
 
 
 def with_numbers(images: ImageSet, columns: tuple[str, ...]) -> ImageSet:
@@ -152,8 +154,17 @@ def _digits() -> ImageSet:
     parts = [load_digits("train", NUM_DIGITS["train"], WORLD_SEED), load_digits("test", NUM_DIGITS["test"], WORLD_SEED)]
     half = NUM_DIGITS["test"] // 2
     splits = ["train"] * NUM_DIGITS["train"] + ["validation"] * half + ["test"] * (NUM_DIGITS["test"] - half)
-    return ImageSet(
-        name="MNIST",
-        pixels=torch.cat([part.images for part in parts]).mul(255).round().byte()[:, None],
-        table=pd.DataFrame({"label": torch.cat([part.labels for part in parts]).numpy(), "split": splits}),
-    )
+    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return _digit_set(images, labels, splits)
+
+
+def _unread_digits() -> ImageSet:
+    """Training digits after those that ``_digits`` reads."""
+    read, count = NUM_DIGITS["train"], NUM_STRANGERS["mnist"]
+    digits = load_digits("train", read + count, WORLD_SEED)
+    return _digit_set(digits.images[read:], digits.labels[read:], ["train"] * count)
+
+
+def _digit_set(images: Tensor, labels: Tensor, splits: list[str]) -> ImageSet:
+    pixels = images.mul(255).round().byte()[:, None]
+    return ImageSet(name="MNIST", pixels=pixels, table=pd.DataFrame({"label": labels.numpy(), "split": splits}))

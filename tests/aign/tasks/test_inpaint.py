@@ -24,6 +24,7 @@ def digits(monkeypatch):
     )
     images = ImageSet(name="scribbles", pixels=drawn.images.mul(255).byte()[:, None], table=table)
     monkeypatch.setattr("aign.data.image_choices._digits", lambda: images)
+    monkeypatch.setattr("aign.data.image_choices._unread_digits", lambda: images.split("validation"))
 
 
 @pytest.mark.parametrize("hidden", ["mouth", "nose", "eyes", "box:4:8:20:24"])
