@@ -34,7 +34,7 @@ class Options:
     """What to compare."""
 
     presets: tuple[str, ...] = ()
-    """Presets to compare; default: those the paper has a number for."""
+    """Presets to compare; default: those the paper has a number for, or if there are none all."""
     seeds: tuple[int, ...] = (0,)
     """Every preset is trained once with each."""
     concurrent: int = 1
@@ -58,7 +58,8 @@ def command(argv: list[str]) -> None:
     arms = [dataclasses.replace(arm, job=check(arm.job, say_once)) for arm in plan(options, rest)]
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task
-    for table in (summary_table(results), ratio_table(task, results), group_table(task, results)):
+    tables = [summary_table(results), ratio_table(task, results)]
+    for table in [*tables, group_table(task, results)] if results[0]["groups"] else tables:
         make_console().print(table)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
@@ -71,7 +72,8 @@ def plan(options: Options, rest: Sequence[str]) -> list[Arm]:
     if not rest:
         raise UserError("no task", "a task comes first", "aign compare pose")
     kind = find_task(rest[0])
-    presets = options.presets or tuple(reversed([name for name, p in kind.presets.items() if p.paper is not None]))
+    in_paper = reversed([name for name, preset in kind.presets.items() if preset.paper is not None])
+    presets = options.presets or tuple(in_paper) or tuple(kind.presets)
     arms = []
     name = None
     for preset in presets:

@@ -12,6 +12,14 @@ from tests.object_store import KEYS, Line, serve
 install_import_hook("aign", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Nothing that an earlier version of the code has kept is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @dataclass(frozen=True)
 class ObjectStore:
     """A running S3 server; the environment names it and its keys."""

@@ -17,7 +17,14 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), f
 LINES = [line for _, block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("aign ")]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
-SMALL = shlex.split("--steps 4 --width 16 --num-blocks 1 --batch-size 16 --evaluate-every 4 --checkpoint-every 4")
+SHORT = shlex.split("--steps 4 --evaluate-every 4 --checkpoint-every 4")
+FACES = shlex.split("--size 44 --num-images 400 --width 8 --num-blocks 1 --discriminator-width 4 --batch-size 4")
+SMALL = {
+    "pose": shlex.split("--width 16 --num-blocks 1 --batch-size 16"),
+    "superres": FACES,
+    "inpaint": FACES,
+    "vae": shlex.split("--size 16 --num-images 40 --width 4 --batch-size 8"),
+}
 
 
 def small(command: str, bucket: str) -> list[str]:
@@ -29,7 +36,7 @@ def small(command: str, bucket: str) -> list[str]:
         if "--steps" in words:
             at = words.index("--steps")
             del words[at : at + 2]
-        words += SMALL
+        words += SHORT + SMALL[words[2]]
     return words
 
 

@@ -22,11 +22,11 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageOps
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from aign.data.file_tree import FileTree
 from aign.data.images import LANDMARKS, ImageSet
+from aign.data.places import cache_folder
 from aign.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -73,7 +73,7 @@ def read_images(
     if size < 1 or (crop_px is not None and crop_px < 1):
         raise UserError(f"size {size}, crop {crop_px}", "is not a size in pixels", "give numbers above 0")
     asked = json.dumps([_VERSION, tree.source, size, crop_px, [(path, tree.stamps.get(path)) for path in paths]])
-    folder = _cache_folder() / f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
+    folder = cache_folder() / f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Workers on one machine start together: one decodes, the others wait for it.
@@ -102,11 +102,6 @@ def framed_landmarks(table: pd.DataFrame, frames: Float[np.ndarray, "images 3"])
         for name in (f"{landmark}_{axis}" for landmark in LANDMARKS if f"{landmark}_{axis}" in table):
             columns[name] = (table[name] - edge + 0.5) * frames[:, 2] - 0.5  # 0 is the middle of the first pixel
     return table.assign(**columns)
-
-
-def _cache_folder() -> Path:
-    named = os.environ.get("AIGN_CACHE")
-    return Path(named).expanduser() if named else user_cache_path("aign")
 
 
 def _mapped(folder: Path, paths: Sequence[str], size: int) -> DecodedImages:

@@ -5,12 +5,16 @@ on that memory; another network counts how many of the imagined images show the 
 Schmid and Alahari, ECCV 2018). It errs too: its ``accuracy`` on people it has not seen says how far to trust it.
 """
 
+import hashlib
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
+from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -19,6 +23,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, pad
 
 from aign.data.image_streams import as_floats, numbers_of
 from aign.data.images import ImageSet
+from aign.data.places import cache_folder
 from aign.errors import UserError
 
 Images = Float[Tensor, "batch channels height width"]
@@ -34,6 +39,7 @@ MOST_PX = 64
 """Larger images are looked at in this size."""
 STEPS, BATCH, RATE = 250, 64, 4e-3
 """So many steps on images of ``MOST_PX``; more on smaller ones, which take less time, in the ratio of their areas."""
+_VERSION = 1  # of how it is learnt: another one finds nothing of this one's
 _SMALLEST_PX, _WIDTH, _MOST_WIDTH = 4, 16, 128
 _AT_ONCE = 256
 """Images that go through the network together where no gradient is needed."""
@@ -99,10 +105,38 @@ class Classifier:
 
         Images of one ``identity`` (by default each is its own) are all learnt from or all held out. ``mirror`` says
         that an image's mirror image has its label. Every class is learnt from equally often, whatever its share.
-        Raises UserError if a class is missing in what is learnt from or held out.
+        Equal classifiers are learnt only once, and then kept in the folder of ``AIGN_CACHE``. Raises UserError if a
+        class is missing in what is learnt from or held out, and if nothing can be kept.
         """
+        identity = torch.arange(len(labels)) if identity is None else identity
+        how = json.dumps([_VERSION, STEPS, BATCH, RATE, num_classes, seed, subject, mirror])
+        file = cache_folder() / f"classifier_{_digest(how, images, labels, identity)}.safetensors"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{file}.lock"):  # those who ask at the same time wait for the first
+                if not file.exists():
+                    learnt = cls._learnt(images, labels, num_classes, seed, subject, identity, mirror, device)
+                    learnt.save(file.with_suffix(".partial"))
+                    os.replace(file.with_suffix(".partial"), file)
+        except OSError as error:
+            remedy = "set AIGN_CACHE to a folder with room that you may write to"
+            raise UserError(file.parent, f"cannot hold a classifier ({error.strerror or error})", remedy) from None
+        return cls.load(file, device)
+
+    @classmethod
+    def _learnt(
+        cls: type[C],
+        images: Images | Pixels,
+        labels: Int[Tensor, " images"],
+        num_classes: int,
+        seed: int,
+        subject: str,
+        identity: Int[Tensor, " images"],
+        mirror: bool,
+        device: torch.device | str,
+    ) -> C:
         rng = torch.Generator().manual_seed(seed)
-        learnt, held_out = _parted(torch.arange(len(labels)) if identity is None else identity, rng)
+        learnt, held_out = _parted(identity, rng)
         for rows in (learnt, held_out):
             _check_classes(labels[rows], num_classes, subject)
         channels, height, width = images.shape[1:]
@@ -142,7 +176,8 @@ class Classifier:
         try:
             tensors, facts = _read(Path(path))
             channels, height, width = map(int, facts["size"].split("x"))
-            trunk, head = Trunk((channels, height, width)), nn.Linear(NUM_FEATURES, len(tensors["head.bias"]))
+            with torch.random.fork_rng(devices=[]):  # first weights are replaced: nothing random happens here
+                trunk, head = Trunk((channels, height, width)), nn.Linear(NUM_FEATURES, len(tensors["head.bias"]))
             network = nn.ModuleDict({"trunk": trunk, "head": head})
             network.load_state_dict(tensors)
             network.to(device).eval().requires_grad_(False)
@@ -259,6 +294,14 @@ def _scores(network: nn.Module, images: Images | Pixels) -> Float[Tensor, "batch
     device = next(network.parameters()).device
     with torch.no_grad():
         return torch.cat([network(_floats(part).to(device)) for part in images.split(_AT_ONCE)])
+
+
+def _digest(how: str, *tensors: Tensor) -> str:
+    found = hashlib.sha256(how.encode())
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.cpu().contiguous().numpy().data)
+    return found.hexdigest()[:32]
 
 
 def _floats(images: Images | Pixels) -> Images:

@@ -238,11 +238,12 @@ class BiasedImageTask(Task):
         return [Stage(name="imagination", share=1.0, unlabelled=("inputs",), weights=weights)]
 
     def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
-        """Robust error of rendered pixels, the mean over those that are visible."""
+        """Robust error of rendered pixels, the mean over those that are visible; a learnt decoder has to learn to hide
+        the others too."""
         residual = rendered["image"] - observed["image"]
         robust: Any = self.generator.reconstruction_loss
         loss = robust(residual.flatten(), done).view_as(residual)
-        if "mask" in observed:
+        if "mask" in observed and self.config.decoder == "renderer":
             visible = observed["mask"].expand_as(loss)
             # each image counts the same, so that workers' means are the batch's
             loss = (loss * visible).flatten(1).sum(1) / visible.flatten(1).sum(1).clamp(min=1)
@@ -277,9 +278,10 @@ class BiasedImageTask(Task):
 
     @cached_property
     def judge(self) -> Classifier | None:
-        """Learnt from images that no network here sees, once, when first asked for; None where nothing can be judged.
+        """Learnt from images that no network here sees, when first asked for; None where nothing can be judged.
 
-        What can be are digits, and one attribute that is ``sought``. Learning it takes some 20 seconds of one core.
+        What can be are digits, and one attribute that is ``sought``. Learning it takes some 20 seconds of one core, and
+        is done once on a machine.
         """
         attribute, device = _sought(self.config)[0], self.test["truth"]["image"].device
         is_digits = self.config.data == "mnist"

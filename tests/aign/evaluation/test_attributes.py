@@ -76,14 +76,28 @@ def test_an_image_is_judged_by_itself(judge, unseen):
     torch.testing.assert_close(judge.probability(images)[:3], judge.probability(images[:3]))
 
 
-def test_equal_seeds_give_equal_judges_and_leave_other_randomness_alone(seen, unseen, hasty):
+def test_equal_seeds_give_equal_judges_and_leave_other_randomness_alone(seen, unseen, hasty, tmp_path, monkeypatch):
     state = torch.get_rng_state()
-    first, second, other = (AttributeClassifier.fit(seen, "Old", seed) for seed in (5, 5, 6))
+    first = AttributeClassifier.fit(seen, "Old", 5)
+    monkeypatch.setenv("AIGN_CACHE", str(tmp_path))
+    second, other = (AttributeClassifier.fit(seen, "Old", seed) for seed in (5, 6))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
     assert torch.equal(torch.get_rng_state(), state)
     images = as_floats(unseen.pixels)
     assert torch.equal(first.probability(images), second.probability(images))
     assert not torch.equal(first.probability(images), other.probability(images))
     assert first.accuracy == second.accuracy
+
+
+def test_the_same_is_learnt_only_once(seen, hasty, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGN_CACHE", str(tmp_path / "cache"))
+    AttributeClassifier.fit(seen, "Old", 5)
+    monkeypatch.setattr("aign.evaluation.attributes._train", lambda *_, **__: pytest.fail("learnt again"))
+    AttributeClassifier.fit(seen, "Old", 5)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIGN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"cannot hold a classifier .*; set AIGN_CACHE to a folder"):
+        AttributeClassifier.fit(seen, "Old", 5)
 
 
 def test_held_out_people_are_not_learnt_from():

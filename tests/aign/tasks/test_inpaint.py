@@ -48,11 +48,13 @@ def test_the_discriminator_sees_what_was_chosen(judged):
     assert task.critics["image"].sees({"image": factors["image"]}) is factors["image"]
 
 
-def test_only_what_is_visible_counts():
+def test_only_what_is_visible_counts_unless_a_decoder_is_to_hide_the_rest():
     task = RunConfig.of("inpaint", **SMALL).make_task()
     observed = task.test["observed"]
     other = observed["image"] + (1 - observed["mask"])
     assert task.reconstruction({"image": other}, observed, 0.0)["reconstruction"] == 0
+    learnt = RunConfig.of("inpaint", "parametric", **SMALL).make_task()
+    assert learnt.reconstruction({"image": other}, observed, 0.0)["reconstruction"] > 0.01
     inferred = {"image": other, "whole": other, "mask": observed["mask"]}
     measured = task.measure(inferred, task.test)
     assert (measured["hole_psnr_db"] < measured["psnr_db"]).all()
