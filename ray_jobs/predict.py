@@ -19,7 +19,7 @@ class Options:
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run: a local path or s3:// URI."""
     input: Annotated[Path, tyro.conf.Positional]
-    """What to infer from; for pose a JSON or CSV file of keypoints."""
+    """What to infer from: for pose a JSON or CSV file of keypoints, for tasks on images a folder of them."""
     out: Path = Path("predictions")
     """Folder that results and a picture are written to."""
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 SMALLEST = 4
 """Convolutions halve the sides until they are this small, px."""
+SLOPE = 0.2
+"""Of leaky ReLU."""
 MOST_CHANNELS = 4
 """Each layer doubles the channels, up to so many times ``width``."""
 
@@ -24,9 +26,14 @@ class ImageDiscriminator(nn.Module):
         for i in range(num_layers):
             wider = width * min(2**i, MOST_CHANNELS)
             layers.append(_convolution(channels, wider, min(size[1:]) > SMALLEST * 2**i, bias=not batch_norm))
-            layers += [*([nn.BatchNorm2d(wider)] if batch_norm else []), nn.LeakyReLU(0.2)]
+            layers += [*([nn.BatchNorm2d(wider)] if batch_norm else []), nn.LeakyReLU(SLOPE)]
             channels = wider
         self.convolutions = nn.Sequential(*layers)
+        for layer in self.convolutions:
+            if isinstance(layer, nn.Conv2d):  # else features fade from layer to layer, and it learns late
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         with torch.no_grad():
             features = self.convolutions.eval()(torch.zeros(1, *size)).numel()
         self.convolutions.train()

@@ -29,8 +29,9 @@ from aign.tasks.biased_images import (
     BiasedImageTask,
 )
 
-DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:6:6:20:20", "judged": "whole", "width": 512}
+DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:8:8:20:20", "judged": "whole", "width": 512}
 """Appendix A, which says neither which part of a digit is obscured nor how wide the layers are."""
+DIGITS_TRAINING = AIGN_TRAINING | {"batch_size": 64, "lr_schedule": "cosine"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,12 @@ class InpaintTask(BiasedImageTask):
         "digits": Preset(
             summary="MNIST's digits, fully connected, with the renderer (appendix A)",
             task=DIGITS,
-            training=AIGN_TRAINING,
+            training=DIGITS_TRAINING,
         ),
         "digits-parametric": Preset(
             summary="as digits, with a learnt decoder (Figure 8)",
             task=DIGITS | {"decoder": "learnt"},
-            training=AIGN_TRAINING,
+            training=DIGITS_TRAINING,
         ),
     }
 
