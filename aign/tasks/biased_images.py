@@ -42,7 +42,7 @@ NUM_KINDS = 10
 _ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
 
 AIGN_TRAINING = {"generator_lr": 4e-4, "discriminator_lr": 1e-3, "r1": 0.1, "ema": 0.99, "batch_size": 16}
-"""The discriminator learns faster (Heusel et al., NeurIPS 2017): one that is as slow is fooled by noise of fine grain."""
+"""The discriminator learns faster (Heusel et al., NeurIPS 2017): a slow one is fooled by noise of fine grain."""
 PAPER_NETWORKS = {
     "width": 64,
     "discriminator_width": 64,

@@ -31,7 +31,13 @@ from aign.tasks.biased_images import (
 
 DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:8:8:20:20", "judged": "whole", "width": 512}
 """Appendix A, which says neither which part of a digit is obscured nor how wide the layers are."""
-DIGITS_TRAINING = AIGN_TRAINING | {"batch_size": 64, "lr_schedule": "cosine"}
+DIGITS_TRAINING = {
+    **AIGN_TRAINING,
+    "generator_lr": 1e-3,
+    "discriminator_lr": 5e-4,
+    "batch_size": 64,
+    "lr_schedule": "cosine",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class InpaintConfig(BiasedImageConfig):
         side = DIGIT_SIZE if self.data == "mnist" else self.size
         region = parse_hidden(self.hidden, side)
         if self.data == "mnist" and region.columns:
-            raise UserError(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:6:6:20:20")
+            raise UserError(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:8:8:20:20")
         convolutional = self.network == "convolutional"
         self._check_effect("num_blocks", convolutional, "with a fully connected network")
         self._check_effect("upsampling", convolutional, "with a fully connected network")
