@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aign.data.h36m import SKELETON
 from ray_jobs.console import main
@@ -45,6 +46,9 @@ def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_loc
     monkeypatch.chdir(tmp_path)
     keypoints = [[[10.0 * j, 5.0 * j] for j in range(SKELETON.num_joints)]]
     Path("keypoints.json").write_text(json.dumps({"keypoints": keypoints}))
+    Path("photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (80, 60), (80 * i, 100, 200)).save(f"photos/{i}.jpg")
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
         monkeypatch.setattr("sys.argv", small(command, object_store.bucket))
@@ -52,6 +56,7 @@ def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_loc
     assert Path("first.json").exists()
     assert Path("compare.json").exists()
     assert Path("predictions/picture.png").exists()
+    assert Path("imagined/grid.png").exists()
 
 
 def test_python_runs_as_it_stands(tmp_path, monkeypatch):
