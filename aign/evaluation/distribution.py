@@ -16,6 +16,8 @@ Features = Float[Tensor, "_ features"]
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 """Binkowski et al.'s, for KID."""
+SEED = 0
+"""Of those subsets, where nobody says otherwise."""
 _AT_ONCE = 256
 """Samples that are compared with all others at a time."""
 
@@ -26,6 +28,15 @@ class KernelDistance(NamedTuple):
     mean: float
     deviation: float
     """Standard deviation over the subsets: what samples of this size leave open."""
+
+
+def set_metrics(inferred: Features, remembered: Features, truth: Features) -> dict[str, float]:
+    """``fid`` and ``kid`` between what is inferred and remembered, and ``content_percent``, by name."""
+    return {
+        "fid": fid(inferred, remembered),
+        "kid": kid(inferred, remembered, SEED).mean,
+        "content_percent": 100 * content_preservation(inferred, truth),
+    }
 
 
 def fid(a: Features, b: Features) -> float:

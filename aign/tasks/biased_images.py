@@ -19,7 +19,7 @@ from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.images import ImageDiscriminator
 from aign.errors import UserError
 from aign.evaluation.attributes import AttributeClassifier, Classifier
-from aign.evaluation.distribution import content_preservation, fid, kid
+from aign.evaluation.distribution import set_metrics
 from aign.evaluation.face_picture import draw_faces, write_images
 from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
@@ -28,7 +28,7 @@ from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, parse_alpha, parse_scale
 from aign.memories import Memory
 from aign.renderers.image import HandedOn
-from aign.tasks.base import Critic, Evaluation, Factors, Observed, Stage, Task, Terms
+from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms
 
 NUM_TEST = 256
 """Test images that are measured, evenly spread over the test split."""
@@ -36,13 +36,19 @@ MOST_DB = 100.0
 """What equal images count as in metrics, dB: their infinity has no mean and no place in JSON."""
 PICTURED = 6
 """Samples in a picture."""
-JUDGE_SEED, KID_SEED = 0, 0
+JUDGE_SEED = 0
 FEATURES, TRUTH = "features", "true images"
 NUM_KINDS = 10
 _ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
 
 AIGN_TRAINING = {"generator_lr": 4e-4, "discriminator_lr": 1e-3, "r1": 0.1, "ema": 0.99, "batch_size": 16}
 """The discriminator learns faster (Heusel et al., NeurIPS 2017): a slow one is fooled by noise of fine grain."""
+AIGN = Preset(summary="reconstruction and memories", training=AIGN_TRAINING)
+PARAMETRIC = Preset(
+    summary="as aign, with a learnt decoder in the renderer's place (Figure 7)",
+    task={"decoder": "learnt"},
+    training=AIGN_TRAINING,
+)
 PAPER_NETWORKS = {
     "width": 64,
     "discriminator_width": 64,
@@ -306,8 +312,8 @@ class BiasedImageTask(Task):
         for name, values in measured.items():
             owner, _, metric = name.rpartition("/")
             if metric == FEATURES:
-                of_set = self._of_set(values, measured[f"{TRUTH}/{FEATURES}"])
-                by_owner.setdefault(owner, {}).update(of_set)
+                truth = measured[f"{TRUTH}/{FEATURES}"]
+                by_owner.setdefault(owner, {}).update(set_metrics(values, self.memory_features, truth))
             else:
                 by_owner.setdefault(owner, {})[metric] = values.double().mean().item()
         judged = f", judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
@@ -318,13 +324,6 @@ class BiasedImageTask(Task):
             metrics=by_owner.pop(""),
             floors=by_owner,
         )
-
-    def _of_set(self, features: Tensor, truth: Tensor) -> dict[str, float]:
-        return {
-            "fid": fid(features, self.memory_features),
-            "kid": kid(features, self.memory_features, KID_SEED).mean,
-            "content_percent": 100 * content_preservation(features, truth),
-        }
 
     @cached_property
     def extractor(self) -> nn.Module:

@@ -21,10 +21,12 @@ from aign.generators.images import DenseInpainter, Inpainter, completed, decoder
 from aign.renderers.image import Masker
 from aign.tasks.base import Factors, Observed, Preset
 from aign.tasks.biased_images import (
+    AIGN,
     AIGN_TRAINING,
     MOST_DB,
     PAPER_NETWORKS,
     PAPER_TRAINING,
+    PARAMETRIC,
     BiasedImageConfig,
     BiasedImageTask,
 )
@@ -75,12 +77,8 @@ class InpaintTask(BiasedImageTask):
     rendered_of: ClassVar[str] = "whole"
     process = Masker()
     presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": Preset(summary="reconstruction and memories", training=AIGN_TRAINING),
-        "parametric": Preset(
-            summary="as aign, with a learnt decoder in the renderer's place (Figure 7)",
-            task={"decoder": "learnt"},
-            training=AIGN_TRAINING,
-        ),
+        "aign": AIGN,
+        "parametric": PARAMETRIC,
         "aign-paper": Preset(
             summary="the paper's networks, weights and update rule",
             task=PAPER_NETWORKS | {"num_blocks": 0, "judged": "whole"},

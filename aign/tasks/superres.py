@@ -19,7 +19,14 @@ from aign.evaluation.image import WINDOW_PX
 from aign.generators.images import SuperResolver, decoder
 from aign.renderers.image import Downsampler, downsampled
 from aign.tasks.base import Factors, Observed, Preset
-from aign.tasks.biased_images import AIGN_TRAINING, PAPER_NETWORKS, PAPER_TRAINING, BiasedImageConfig, BiasedImageTask
+from aign.tasks.biased_images import (
+    AIGN,
+    PAPER_NETWORKS,
+    PAPER_TRAINING,
+    PARAMETRIC,
+    BiasedImageConfig,
+    BiasedImageTask,
+)
 
 FACTOR = 4
 """How many times smaller the observed image is (section 2.3)."""
@@ -47,12 +54,8 @@ class SuperresTask(BiasedImageTask):
     num_discriminator_layers: ClassVar[int] = 5
     process = Downsampler(FACTOR)
     presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": Preset(summary="reconstruction and memories", training=AIGN_TRAINING),
-        "parametric": Preset(
-            summary="as aign, with a learnt decoder in the renderer's place (Figure 7)",
-            task={"decoder": "learnt"},
-            training=AIGN_TRAINING,
-        ),
+        "aign": AIGN,
+        "parametric": PARAMETRIC,
         "aign-paper": Preset(
             summary="the paper's networks, weights and update rule",
             task=PAPER_NETWORKS,
