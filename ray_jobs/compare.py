@@ -24,7 +24,7 @@ from ray_jobs.console import Bars, run_command, spread
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options
-from ray_jobs.preflight import check
+from ray_jobs.preflight import check, note
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 
@@ -54,7 +54,7 @@ class Arm:
 
 def command(argv: list[str]) -> None:
     options, rest = split_options(Options, argv, "aign compare")
-    say_once = cache(print)  # most of it holds for all arms
+    say_once = cache(note)  # most of it holds for all arms
     arms = [dataclasses.replace(arm, job=check(arm.job, say_once)) for arm in plan(options, rest)]
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 
 from aign.errors import UserError
@@ -11,7 +12,12 @@ from ray_jobs.job import Job
 from ray_jobs.runs import differences, read_config
 
 
-def check(job: Job, say: Callable[[str], None] = print) -> Job:
+def note(text: str) -> None:
+    """Tell a person, beside what a command prints for other programs."""
+    print(text, file=sys.stderr)
+
+
+def check(job: Job, say: Callable[[str], None] = note) -> Job:
     """Batch arithmetic, options that exclude each other, resources, data, storage, what it begins with, what RUN holds.
 
     Says what a person should know of the data, and returns the job with all that was found out. Raises UserError at the
@@ -20,11 +26,12 @@ def check(job: Job, say: Callable[[str], None] = print) -> Job:
     job.run.check_batch(job.placement.workers.most)
     check_engine(job)
     check_resources(job)
-    for note in find_task(job.run.task).check_data(job.run.options):
-        say(note)
+    known = find_task(job.run.task).check_data(job.run.options)
     job.folder.check()
     job = with_beginning(job)
     check_existing(job)
+    for line in known:
+        say(line)
     return job
 
 

@@ -24,7 +24,7 @@ SMALL = {
     "pose": shlex.split("--width 16 --num-blocks 1 --batch-size 16"),
     "superres": FACES,
     "inpaint": FACES,
-    "vae": shlex.split("--size 16 --num-images 40 --width 4 --batch-size 8"),
+    "vae": shlex.split("--size 20 --num-images 40 --width 4 --batch-size 8"),
 }
 
 

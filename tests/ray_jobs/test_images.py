@@ -29,7 +29,7 @@ def test_the_bias_is_recorded_and_its_samples_are_counted(run, capsys):
     assert config["options"]["bias"] == BIAS
     capsys.readouterr()
     train.command(["superres", *TINY, "--bias", BIAS, "--dry-run", "--storage", str(run.parent)])
-    said = capsys.readouterr().out.splitlines()[0]
+    said = capsys.readouterr().err.splitlines()[0]
     assert said == f"generated faces: 93 inputs, 24 for tests, memories {BIAS} (23 of 99)"
 
 
