@@ -112,9 +112,9 @@ class Trial(tune.Trainable):
         if last and last.run.startswith(f"{self.own_folder}/") and last.values == values:
             return self.path
         runs = [name for name in self.sweep.folder.names(self.own_folder) if name.isdecimal()]
+        if last is None:  # a run that ended before anything was measured is the same run
+            return [Stretch(run=f"{self.own_folder}/{max(0, len(runs) - 1)}", values=values)]
         run = f"{self.own_folder}/{len(runs)}"
-        if last is None:
-            return [Stretch(run=run, values=values)]
         step = copy_checkpoint(self.sweep.folder / last.run, self.sweep.folder / run, self.last["step"])
         clock = self.last["clock"] + step - self.last["step"]
         return [*self.path, Stretch(run=run, values=values, step=step, clock=clock)]

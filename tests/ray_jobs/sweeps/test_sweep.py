@@ -143,7 +143,7 @@ def test_a_trial_that_crashes_does_not_end_the_sweep_and_is_tried_again(ray_loca
     assert "the same command tries it again" in said
     command(argv)
     assert [row["status"] for row in rows(tmp_path / "s")] == ["finished", "finished"]
-    assert attempts(tmp_path / "s")["trials/001/0"] == 1
+    assert attempts(tmp_path / "s") == {"trials/000/0": 2, "trials/001/0": 1}  # nothing is begun from the start
 
 
 def test_a_metric_that_is_not_measured_and_another_sweep_of_the_name_are_one_line(
