@@ -75,9 +75,14 @@ def draw_faces(
             if column.notes:
                 _note(axes, column.notes[row])
             if row == 0:
-                axes.set_title(column.role, loc="left", size=9, weight="bold", color=INK, pad=14)
-                axes.annotate(column.view, (0, 1), (0, 4), "axes fraction", "offset points", size=6.5, color=FAINT_INK)
+                head(axes, column.role, column.view)
     return figure
+
+
+def head(axes: Axes, role: str, view: str) -> None:
+    """What stands above a column of images."""
+    axes.set_title(role, loc="left", size=9, weight="bold", color=INK, pad=14)
+    axes.annotate(view, (0, 1), (0, 4), "axes fraction", textcoords="offset points", size=6.5, color=FAINT_INK)
 
 
 def _note(axes: Axes, text: str) -> None:

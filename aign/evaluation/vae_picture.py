@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from aign.evaluation.face_picture import head
 from aign.evaluation.pose_picture import BACKGROUND, FAINT_INK, FRAME, GAP_IN, HEAD_IN, INK, MARGIN_IN
 
 Images = Float[Tensor, "images channels height width"]
@@ -74,7 +75,7 @@ def draw_reconstructions(
             axes.imshow(image, interpolation="nearest")
             axes.set_axis_off()
             if row == 0:
-                _head(axes, role, view)
+                head(axes, role, view)
             if role == "rendered":
                 _note(axes, notes[row])
     if shape is not None:
@@ -92,7 +93,7 @@ def _draw_maps(place, shape: ShapeMap, left: float, side: float) -> None:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color=FRAME, linewidth=0.8)
         if channel == 0:
-            _head(axes, shape.name, shape.view)
+            head(axes, shape.name, shape.view)
         if shape.channels:
             axes.set_ylabel(shape.channels[channel], size=7.5, color=FAINT_INK)
     bar_axes = place(left + side + GAP_IN, 0.0, BAR_IN, total)
@@ -101,11 +102,6 @@ def _draw_maps(place, shape: ShapeMap, left: float, side: float) -> None:
     bar.ax.set_yticklabels(list(shape.ticks.values()), size=7, color=FAINT_INK)
     bar.outline.set(edgecolor=FRAME, linewidth=0.8)  # type: ignore[operator]
     bar.ax.tick_params(color=FRAME, length=2)
-
-
-def _head(axes: Axes, role: str, view: str) -> None:
-    axes.set_title(role, loc="left", size=9, weight="bold", color=INK, pad=14)
-    axes.annotate(view, (0, 1), (0, 4), "axes fraction", textcoords="offset points", size=6.5, color=FAINT_INK)
 
 
 def _note(axes: Axes, text: str) -> None:

@@ -46,10 +46,10 @@ def every_metric(sweep: Sweep, records: Sequence[Record], name: str) -> Figure:
     metrics = list(dict.fromkeys(metric for record in records for metric in record.metrics))
     num_rows = -(-len(metrics) // METRICS_IN_ROW)
     figure = Figure(figsize=(8, 2.4 * num_rows), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(num_rows, METRICS_IN_ROW)).flat
+    panels = list(figure.subplots(num_rows, METRICS_IN_ROW).flat)
     for metric, axes in zip(metrics, panels, strict=False):
         _against(axes, sweep, records, name, metric)
-    for axes in list(panels)[len(metrics) :]:
+    for axes in panels[len(metrics) :]:
         axes.set_axis_off()
     return figure
 
@@ -66,7 +66,8 @@ def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], name: str, met
     jitter = JITTER * np.random.default_rng(0).uniform(-1, 1, len(places)) if crowded else 0.0
     axes.scatter(places + jitter, values, c=[color(record) for record in done] or None, s=36)
     if labels:
-        axes.set_xticks(range(len(labels)), labels, rotation=20 if max(map(len, labels)) > 12 else 0, ha="right")
+        turned = max(map(len, labels)) > 12
+        axes.set_xticks(range(len(labels)), labels, rotation=20 if turned else 0, ha="right" if turned else "center")
     if log:
         axes.set_xscale("log")
     axes.set(xlabel=_readable(name), ylabel=_readable(metric))

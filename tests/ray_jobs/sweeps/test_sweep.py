@@ -90,6 +90,7 @@ def test_asha_ends_the_worse_trial_early_on_real_workers(ray_local, sweep_argv, 
     assert (good["status"], good["step"]) == ("finished", "12")
     assert (bad["status"], bad["step"]) == ("stopped", "4")
     assert read(tmp_path / "s", "trials/000/0/attempts/001.json")["zero_stage"] == 1
+    assert (tmp_path / "s/report/every_metric_by_generator_lr.png").exists()
 
 
 def test_a_population_exploits_and_its_best_path_is_one_run(ray_local, sweep_argv, tmp_path, capsys):
