@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from aign.compression.thinning import take_over
 from aign.errors import UserError
 from aign.tasks.base import Evaluation, Factors, Task, readable
 from aign.training.loop import Progress, infer_all
@@ -63,8 +64,12 @@ def restore(run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tenso
     """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``."""
     config = RunConfig.from_json(run)
     task = find_task(config.task).restore(config.options, facts)
-    for module, prefix in ((task.generator, "generator/"), (task.renderer, "renderer/")):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    load_generator = take_over if config.compression else nn.Module.load_state_dict
+    for module, prefix, load_into in (
+        (task.generator, "generator/", load_generator),
+        (task.renderer, "renderer/", nn.Module.load_state_dict),
+    ):
+        load_into(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         module.eval()
     return Trained(run=config, task=task, progress=progress)
 

@@ -29,13 +29,13 @@ def with_beginning(job: Job) -> Job:
     """
     if job.run.init_from is None:
         return job
-    source, step = _split(job.run.init_from)
+    source, step = split_address(job.run.init_from)
     begun = _begun_with(job)
     if begun and begun[0].uri == source.uri and step in (None, begun[1]):
         step = begun[1]
     else:
         before = _read_run(job, source)
-        step = _find_step(source, step)
+        step = find_step(source, step)
     job = dataclasses.replace(job, run=dataclasses.replace(job.run, init_from=f"{source.uri}@{step}"))
     if not begun:
         engines = make_engines(job.run.make_task(), job.run.training)
@@ -51,14 +51,19 @@ def with_beginning(job: Job) -> Job:
 def begin(job: Job, engines: Engines) -> None:
     """Load the weights that the job begins with. Collective."""
     assert job.run.init_from
-    source, step = _split(job.run.init_from)
-    assert step is not None, "resolved before anything was started"
-    with tempfile.TemporaryDirectory(prefix="aign-begin-") as scratch:
-        other = _fetch(source, step, Path(scratch))
-    engines.generator.load(_taken_over(engines.generator.state(), other.engines["generator"], parts=False))
+    other = fetch_beginning(job.run.init_from)
+    engines.generator.load(taken_over(engines.generator.state(), other.engines["generator"], parts=False))
     if engines.discriminators is not None and "discriminators" in other.engines:
         own = engines.discriminators.state()
-        engines.discriminators.load(_taken_over(own, other.engines["discriminators"], parts=True))
+        engines.discriminators.load(taken_over(own, other.engines["discriminators"], parts=True))
+
+
+def fetch_beginning(address: str) -> Checkpoint:
+    """The checkpoint RUN@STEP. Raises UserError if it is gone, or not whole."""
+    source, step = split_address(address)
+    assert step is not None, "resolved before anything was started"
+    with tempfile.TemporaryDirectory(prefix="aign-begin-") as scratch:
+        return _fetch(source, step, Path(scratch))
 
 
 def _fetch(source: Store, step: int, scratch: Path) -> Checkpoint:
@@ -73,7 +78,7 @@ class _OtherShapes(Exception):
     """The first tensor that two networks do not share."""
 
 
-def _taken_over(own: EngineState, other: EngineState, *, parts: bool) -> EngineState:
+def taken_over(own: EngineState, other: EngineState, *, parts: bool) -> EngineState:
     """The weights of ``other`` and a new optimizer. With ``parts``, only top-level parts that both have, by name."""
     theirs = {path: tensor for path, tensor in other.tensors.items() if path.startswith(WEIGHTS)}
     mine = {path: tensor for path, tensor in own.tensors.items() if path.startswith(WEIGHTS)}
@@ -96,7 +101,8 @@ def _part(path: str) -> str:
     return path.split("/", 1)[1].split(".")[0]
 
 
-def _split(address: str) -> tuple[Store, int | None]:
+def split_address(address: str) -> tuple[Store, int | None]:
+    """A run and, if it is named, a step of it."""
     match = re.fullmatch(r"(.+?)(?:@(\d+))?", address)
     if not match:
         raise UserError(f"--from {address!r}", "names no run", "give RUN or RUN@STEP")
@@ -108,7 +114,7 @@ def _begun_with(job: Job) -> tuple[Store, int | None] | None:
     if not job.folder.exists("config.json"):
         return None
     stored = read_config(job.folder).get("init_from")
-    return _split(stored) if stored else None
+    return split_address(stored) if stored else None
 
 
 def _read_run(job: Job, source: Store) -> RunConfig:
@@ -119,7 +125,8 @@ def _read_run(job: Job, source: Store) -> RunConfig:
     return RunConfig.from_json(stored)
 
 
-def _find_step(source: Store, step: int | None) -> int:
+def find_step(source: Store, step: int | None) -> int:
+    """The step of a run's checkpoint, its newest by default. Raises UserError if it has none of that step."""
     steps = checkpoint_steps(source)
     if not steps:
         raise UserError(f"--from {source.uri}", "has no checkpoint", "train it further, or give another run")

@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from aign.training.notice import Notice
+from ray_jobs.compression import parts_before
 from ray_jobs.events import Event
 from ray_jobs.job import Job
+from ray_jobs.runs import read_export
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.worker import Ended, run_worker
 
@@ -36,9 +39,18 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
     stop = stop or StopSignal()
     if stop.signum:
         raise Stopped(f"{job.name} stopped before it started", stop.signum)
+    for part in parts_before(job):
+        if read_export(part.folder) is None:
+            launch(part, partial(_show_words, show), stop)
     ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
     if not ended.finished:
         raise Stopped(f"{job.name} stopped at step {ended.step}", stop.signum or signal.SIGTERM)
+
+
+def _show_words(show: Callable[[Event], None], event: Event) -> None:
+    """Of a part that comes before a run only what is said: its steps and metrics are not the run's."""
+    if event["kind"] == "say":
+        show(event)
 
 
 def start_ray(job: Job, num_jobs: int = 1) -> None:

@@ -72,7 +72,7 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
     preset, changes = find_preset(task, chosen)
 
     presets = "; ".join(f"{name}: {p.summary}" for name, p in kind.presets.items())
-    place, beginning, training, options, what = _parse_options(
+    place, beginning, training, options, what = parse_options(
         (Placement, Beginning, TrainingConfig, kind.Config, DryRun),
         ({}, {}, changes.training, changes.task, {}),
         rest,
@@ -85,10 +85,10 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
     return Command(Job(run=run, placement=place, name=name), what.dry_run)
 
 
-def _parse_options(
+def parse_options(
     kinds: Sequence[type], presets: Sequence[Any], argv: list[str], *, prog: str, description: str
 ) -> tuple[Any, ...]:
-    """One flat list of options from several dataclasses, each with its own defaults."""
+    """One flat list of options from several dataclasses, each with its own defaults. Raises UserError."""
     flat = tyro.conf.arg(name="")
     fields = [
         (kind.__name__, Annotated[kind, flat], dataclasses.field(default=kind(**preset)))

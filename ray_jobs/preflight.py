@@ -44,6 +44,9 @@ def check_engine(job: Job) -> None:
             "DeepSpeed cannot differentiate twice through sharded weights",
             "use --zero-stage 2 or --r1 0",
         )
+    if stage == 3 and job.run.compression:
+        reason = "thin weights are read outside their layers, where DeepSpeed has not gathered them"
+        raise UserError("compression with zero_stage = 3", reason, "use --zero-stage 2")
     if stage == 3 and place.compile:
         reason = "DeepSpeed gathers sharded weights layer by layer, which a compiled network leaves out"
         raise UserError("compile with zero_stage = 3", reason, "use --zero-stage 2")

@@ -1,17 +1,19 @@
 """A finished or running RUN in storage, for the commands that use its network."""
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
+from aign.compression.students import network_weights
 from aign.errors import UserError
 from aign.tasks.base import Task
-from aign.trained import Trained, restore
+from aign.trained import Trained, load, restore
 from aign.training.run_config import RunConfig
-from ray_jobs.checkpoints import Checkpoint, valid_checkpoints
+from ray_jobs.checkpoints import Checkpoint, fetch_checkpoint, valid_checkpoints
 from ray_jobs.storage import Store
 
 
@@ -43,25 +45,48 @@ def newest_checkpoint(run: Store) -> Checkpoint:
     raise UserError(run.uri, "has no whole checkpoint yet", "wait for its first one, or train it further")
 
 
-def open_run(uri: str) -> Trained:
-    """The generator of a run's newest checkpoint. Raises UserError for what is not a run, or of an unknown task."""
+def _checkpoint_of(run: Store, step: int) -> Checkpoint:
+    with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:
+        return fetch_checkpoint(run, step, Path(scratch))
+
+
+def open_run(uri: str, step: int | None = None) -> Trained:
+    """The generator of a run's newest checkpoint, or of a step's.
+
+    Raises UserError for what is not a run, or of an unknown task.
+    """
     run = Store(uri)
     stored = read_config(run)
-    RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
-    checkpoint = newest_checkpoint(run)
-    weights = checkpoint.engines["generator"].averaged_weights
+    config = RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
+    if config.compression and config.compression.part == "projection":
+        return _open_export(run)
+    checkpoint = newest_checkpoint(run) if step is None else _checkpoint_of(run, step)
+    weights = deployed(config, checkpoint)
     tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
     return restore(stored, stored["facts"], tensors, checkpoint.progress)
 
 
+def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The generator's weights in a checkpoint as they are used."""
+    weights = checkpoint.engines["generator"].averaged_weights
+    return network_weights(weights) if config.compression else weights
+
+
+def _open_export(run: Store) -> Trained:
+    """The network that projections were folded to at the end of a run."""
+    if read_export(run) is None:
+        raise UserError(run.uri, "holds projections, which are folded at its end", "wait for it, or train it further")
+    with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:
+        run.download("export", Path(scratch))
+        return load(scratch)
+
+
 def with_data(trained: Trained) -> Task:
     """The trained network in a task that has its data, to be measured."""
-    config: RunConfig = trained.run
-    task = config.make_task()
-    with torch.no_grad():
-        task.generator.load_state_dict(trained.task.generator.state_dict())
-        task.renderer.load_state_dict(trained.task.renderer.state_dict())
+    task = dataclasses.replace(trained.run, compression=None).make_task()
+    task.generator = trained.task.generator  # which may be thinner
+    task.renderer.load_state_dict(trained.task.renderer.state_dict())
     return task
 
 
@@ -69,7 +94,7 @@ def differences(before: dict, now: dict) -> str:
     """What differs between two sets of options, for a message."""
     found = []
     for key, value in before.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(now[key], dict):
             found.append(differences(value, now[key]))
         elif value != now[key]:
             found.append(f"{key} was {value}, now {now[key]}")

@@ -27,6 +27,7 @@ from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
 from ray_jobs.beginning import begin
 from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
+from ray_jobs.compression import begin_compression
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.recorder import RunRecorder, RunWriter, renderer_buffers
@@ -65,7 +66,7 @@ def run_worker(
         spool = open_spool(job, tell) if rank() == 0 else None
         if spool:
             closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
-        progress = resume(job, engines, tell, device)
+        progress = resume(job, task, engines, tell, device)
         processes = all_processes()
         if spool and progress.step:
             tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step} {_with_workers(job)}".rstrip()})
@@ -128,7 +129,7 @@ def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
     return spool
 
 
-def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: torch.device) -> Progress:
+def resume(job: Job, task: Task, engines: Engines, tell: Callable[[Event], None], device: torch.device) -> Progress:
     """Load the newest whole checkpoint into the engines; if there is none, what the run begins with.
 
     The first worker chooses it, so that all workers load the same one whatever each of them can see.
@@ -141,7 +142,9 @@ def resume(job: Job, engines: Engines, tell: Callable[[Event], None], device: to
         checkpoint = next(valid_checkpoints(job.folder, Path(scratch), say), None) if rank() == 0 else None
         step = from_first_worker(checkpoint.progress.step if checkpoint else -1, device)
         if step < 0:
-            if job.run.init_from:
+            if job.run.compression:
+                begin_compression(job, task, engines)
+            elif job.run.init_from:
                 begin(job, engines)
             return Progress()
         checkpoint = checkpoint or fetch_checkpoint(job.folder, step, Path(scratch))
@@ -204,7 +207,7 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
         task.facts(),
         evaluation,
         progress=progress,
-        generator=weights,
+        generator=task.deployed(weights),
         renderer=renderer_buffers(task),
     )
     recorder.writer.spool.put_folder(folder, "export", last="config.json")

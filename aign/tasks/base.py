@@ -109,6 +109,10 @@ class Task(ABC):
     def stages(self) -> Sequence[Stage]:
         return self.plan(self.config)
 
+    def deployed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of what the generator has learnt, that which is used afterwards."""
+        return weights
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What ``restore`` needs to know beside the config and the weights, as JSON."""

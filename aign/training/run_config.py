@@ -5,6 +5,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from aign.compression.plan import Compression
+from aign.compression.task import compressed
 from aign.errors import UserError
 from aign.tasks import TASKS
 from aign.tasks.base import Preset, Task, num_parts
@@ -22,6 +24,8 @@ class RunConfig:
     training: TrainingConfig
     init_from: str | None = None
     """RUN@STEP, the checkpoint whose weights a job began with; None: fresh ones."""
+    compression: Compression | None = None
+    """What a trained network is compressed to; None: one is trained."""
 
     @classmethod
     def of(cls, task: str, preset: str | None = None, **changes: Any) -> "RunConfig":
@@ -56,6 +60,7 @@ class RunConfig:
                 options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
                 training=TrainingConfig(**_tuples(stored["training"])),
                 init_from=stored.get("init_from"),
+                compression=Compression.from_json(compression) if (compression := stored.get("compression")) else None,
             )
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -63,8 +68,9 @@ class RunConfig:
             ) from None
 
     def make_task(self, device: Any = "cpu") -> Task:
-        """The task with its data and freshly initialised networks."""
-        return find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
+        """The task with its data and networks as they are before anything is learnt or loaded."""
+        task = find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
+        return compressed(task, self.compression, self.training.seed, device) if self.compression else task
 
     def check_batch(self, num_workers: int) -> None:
         """Raises UserError unless each stream has an equal part of the batch, and each worker a portion of it."""

@@ -1,0 +1,87 @@
+"""How a network is to be compressed: options and what they come to, in one value that goes to config.json and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aign.compression.rounds import Rounds
+from aign.compression.starts import Start
+from aign.errors import UserError
+
+Method = Literal["projection", "projection-only", "random", "magnitude", "activation", "factorisation", "scratch"]
+PROJECTS = ("projection", "projection-only")
+STARTS: Mapping[str, Start] = {"random": "random", "magnitude": "magnitude", "activation": "activation"}
+"""Methods that take the first projections as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Options of compression, whatever the network."""
+
+    method: Method = "projection"
+    """projection: cascaded projection, then relaxation and fine-tuning; projection-only: no more than that. What it is
+    compared with: random projections, channels chosen by the magnitude of their kernels or by their activation, and a
+    factorisation, all relaxed and fine-tuned as long; scratch: the thin network trained as the first one was."""
+    start: Start = "activation"
+    """What learnt projections begin with: the channels of largest activation or kernel magnitude, principal components,
+    or random columns."""
+    gamma: float = 1.0
+    """Weight of the task's own objective beside the reconstruction of features (gamma of Eq. 10)."""
+    projection_share: float = 0.3
+    """Part of the steps that projections are learnt in."""
+    relaxation_share: float = 0.3
+    """Part of the other steps in which thin kernels learn the teacher's features alone; the rest is fine-tuning."""
+    projection_lr: float = 1e-2
+    """Adam's learning rate of projections."""
+    rounds: Rounds = "auto"
+    """In how many rounds layers are projected, each second one in the second; auto: two where a residual block has more
+    than one such layer (section 3.6)."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("projection_share", 0.99), ("relaxation_share", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UserError(f"{name} = {getattr(self, name)}", f"not between 0 and {most}", "give 0.3, say")
+        for name in ("gamma", "projection_lr"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        self._check_effect("start", self.method in PROJECTS)
+        self._check_effect("projection_share", self.method == "projection")
+        self._check_effect("relaxation_share", self.method not in ("projection-only", "scratch"))
+        self._check_effect("projection_lr", self.method in PROJECTS)
+        self._check_effect("rounds", self.method in PROJECTS)
+        self._check_effect("gamma", self.method != "scratch")
+
+    def _check_effect(self, name: str, has_effect: bool) -> None:
+        value = getattr(self, name)
+        if not has_effect and value != type(self).__dataclass_fields__[name].default:
+            raise UserError(f"{name} = {value}", f"no effect with method {self.method!r}", "leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """A network to compress, and what is to be left of it."""
+
+    source: str
+    """RUN@STEP, whose network it is."""
+    ranks: Mapping[str, int]
+    """Channels that are left, by layer."""
+    schedule: Schedule
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of the source's tensors, if it has been compressed itself; empty: those that its options give."""
+    before: Mapping[str, int] = field(default_factory=dict)
+    """Ranks that earlier rounds have come to."""
+    part: Literal["projection", "thin"] = "thin"
+    """What is learnt in this run: projections, for the ``ranks`` that are not there ``before``, or thin kernels."""
+    begins_with: str | None = None
+    """RUN of the round before, whose export this one begins with; None: with the source."""
+    rounds: tuple[tuple[str, ...], ...] = ()
+    """Layers of each round of projection that is to come before this part."""
+    projection_steps: int = 0
+    """Of all of these together."""
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Compression":
+        """From what ``dataclasses.asdict`` makes of it."""
+        shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
+        rounds = tuple(tuple(names) for names in stored["rounds"])
+        return cls(**{**stored, "shapes": shapes, "rounds": rounds, "schedule": Schedule(**stored["schedule"])})

@@ -1,0 +1,177 @@
+"""A task whose generator is compressed: its own data, renderer, discriminators and terms, and a teacher's features."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aign.compression.anatomy import dissect
+from aign.compression.cost import cost_of, latency_ratio
+from aign.compression.factorising import factorised
+from aign.compression.folding import Projections, folded
+from aign.compression.plan import STARTS, Compression
+from aign.compression.source import Source
+from aign.compression.starts import first_projections
+from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
+from aign.compression.thinning import BACK, copied_thin, take_over
+from aign.data.streams import Share, draw
+from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
+
+CALIBRATION = 128
+"""Samples that projections begin with and features are normalised by."""
+TIMED = 16
+"""Samples that latency is measured on."""
+COSTS = ("macs_percent", "parameters_percent", "latency_percent")
+Weights = Mapping[str, Tensor]
+
+
+def compressed(task: Task, compression: Compression, seed: int, device: torch.device | str = "cpu") -> "Compressing":
+    """The task with a student in its generator's place, of the right sizes but with nothing learnt yet."""
+    kind: Any = type(f"Compressed{type(task).__name__}", (Compressing, type(task)), {})
+    new: Compressing = kind.__new__(kind)
+    new.__dict__.update(task.__dict__)
+    new.begin(compression, seed, device)
+    return new
+
+
+class Compressing(Task):
+    """What a task does differently while its generator is compressed; the rest is its own class's."""
+
+    compression: Compression
+    source: Source
+
+    def begin(self, compression: Compression, seed: int, device: torch.device | str) -> None:
+        """Put a student in the generator's place."""
+        self.compression, self._seed, self._device = compression, seed, device
+        if compression.shapes:
+            take_over(self.generator, {name: torch.zeros(shape) for name, shape in compression.shapes.items()})
+        self.source = Source(self.generator, self.example(2, torch.Generator().manual_seed(seed)))
+        self.generator: Any = self._student(None, self._first_columns).to(device)
+
+    # --- stages and loss terms -----------------------------------------------------------------------------------
+
+    @property
+    def stages(self) -> list[Stage]:
+        own, schedule = list(super().stages), self.compression.schedule
+        if schedule.method == "scratch":
+            return own
+        last = own[-1]
+        mixture = {FEATURES: 1.0} | {term: schedule.gamma * weight for term, weight in last.weights.items()}
+        if self.compression.part == "projection":
+            return [replace(last, name="projection", share=1.0, weights=mixture)]
+        return [
+            replace(last, name="relaxation", share=schedule.relaxation_share, weights={FEATURES: 1.0}),
+            replace(last, name="fine-tuning", share=1.0 - schedule.relaxation_share, weights=mixture),
+        ]
+
+    def supervision(self, inferred: Factors, truth: Factors) -> Terms:
+        return super().supervision(inferred, truth) | _features(inferred)
+
+    def priors(self, inferred: Factors) -> Terms:
+        return super().priors(inferred) | _features(inferred)
+
+    # --- metrics -------------------------------------------------------------------------------------------------
+
+    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+        """The task's own metrics, and what is left of the source's costs."""
+        evaluation = super().summarize(measured)  # type: ignore[safe-super]  # the task's own
+        return replace(evaluation, metrics={**evaluation.metrics, **self.costs})
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """In percent of those of the source with its batch norms folded: multiplications, parameters, and seconds for
+        ``TIMED`` samples on one thread."""
+        thin = self.thin_network()
+        before, after = self.source.cost, cost_of(thin, self.source.example)
+        observed = {name: values[:TIMED] for name, values in self.test["observed"].items()}
+        thin, whole = thin.to(self._device), copy.deepcopy(self.source.whole).to(self._device)
+        return {
+            "macs_percent": 100 * after.macs / before.macs,
+            "parameters_percent": 100 * after.parameters / before.parameters,
+            "latency_percent": 100 * latency_ratio(thin, whole, observed),
+        }
+
+    # --- networks ------------------------------------------------------------------------------------------------
+
+    def thin_network(self) -> nn.Module:
+        """The plain network that the student has become, a copy."""
+        return copied_thin(self.source.network, self.generator.thin_weights())
+
+    def deployed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        student = self._student(None, self._first_columns)
+        student.load_state_dict(weights)
+        return {name: value.detach() for name, value in student.thin_weights().items()}
+
+    def student(self, source: Weights, thin: Weights | None = None) -> Student:
+        """What this run begins with, from the source's weights and those that an earlier part has come to.
+
+        A function of the weights and the seed, whoever computes it.
+        """
+        self.source.network.load_state_dict(dict(source))
+        self.source = Source(self.source.network, self.source.example)
+        student = self._student(thin, self._first_projections)
+        if not isinstance(student, Scratch):
+            student.teacher.calibrate(self._calibration)
+        return student
+
+    @cached_property
+    def _calibration(self) -> dict[str, Tensor]:
+        """What is observed of the first samples that the last stage reads."""
+        stage = super().stages[-1]
+        name = (*stage.unlabelled, *stage.labelled)[0]
+        sample = draw(name, self.streams[name], CALIBRATION, seed=self._seed, step=0, share=Share())
+        return {name: values.cpu() for name, values in sample["observed"].items()}
+
+    def _student(self, thin: Weights | None, first: Any) -> Student:
+        ranks, schedule = dict(self.compression.ranks), self.compression.schedule
+        anatomy, whole = self.source.anatomy, self.source.weights
+        if schedule.method == "scratch":
+            return Scratch(self._untrained(whole, ranks))
+        if self.compression.part == "projection":
+            before = self.compression.before
+            start = thin or folded(anatomy, whole, self._first_columns(before, whole))
+            own = {name: rank for name, rank in ranks.items() if name not in before}
+            return Projected(self.source.network, anatomy, whole, start, first(own, start))
+        teacher = Teacher(anatomy, whole, ranks)
+        if schedule.method == "factorisation":
+            network = copied_thin(self.source.network, factorised(anatomy, whole, ranks))
+            names = {layer: f"{layer}.{BACK}" if layer in ranks else layer for layer in teacher.nodes}
+            return Thin(network, dissect(network, self.source.example), teacher, names)
+        network = copied_thin(self.source.network, thin or folded(anatomy, whole, first(ranks, whole)))
+        return Thin(network, anatomy, teacher, {layer: layer for layer in teacher.nodes if layer not in ranks})
+
+    def _first_columns(self, ranks: Mapping[str, int], weights: Weights) -> Projections:
+        """Something of the right sizes."""
+        return {name: torch.eye(self.source.anatomy.layers[name].num_out, rank) for name, rank in ranks.items()}
+
+    def _first_projections(self, ranks: Mapping[str, int], weights: Weights) -> Projections:
+        schedule = self.compression.schedule
+        start = STARTS.get(schedule.method, schedule.start)
+        return first_projections(start, self.source.anatomy, weights, ranks, self._calibration, self._seed)
+
+    def _untrained(self, whole: Weights, ranks: Mapping[str, int]) -> nn.Module:
+        """The source made thin, with batch norms if it has any, and with new weights."""
+        thin = folded(self.source.anatomy, whole, self._first_columns(ranks, whole))
+        norms = {norm.name: norm.layer for norm in self.source.before.batch_norms}
+        sizes = dict(self.source.network.state_dict())
+        for name, value in sizes.items():
+            layer = norms.get(name.rpartition(".")[0], "")
+            if layer in ranks and value.ndim:
+                sizes[name] = value.new_zeros(ranks[layer])
+            elif name in thin:
+                sizes[name] = thin[name]
+        network = copied_thin(self.source.network, sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            for module in network.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()  # type: ignore[operator]
+        return network
+
+
+def _features(inferred: Factors) -> Terms:
+    return {FEATURES: inferred[FEATURES].mean()} if FEATURES in inferred else {}

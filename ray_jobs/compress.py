@@ -1,0 +1,58 @@
+"""Compress a run's network: ``python -m ray_jobs.compress RUN --ranks ... | --flops 0.5 | --latency 0.4 [options]``."""
+
+import json
+
+from rich.table import Table
+
+from aign.compression.task import COSTS
+from aign.tasks.base import readable
+from ray_jobs.compress_options import parse_compression
+from ray_jobs.compression import parts_before
+from ray_jobs.console import Bars, run_command
+from ray_jobs.job import Job
+from ray_jobs.launch import launch
+from ray_jobs.preflight import check
+from ray_jobs.runs import read_export
+from ray_jobs.stopping import StopSignal
+from ray_jobs.storage import Store
+
+
+def command(argv: list[str]) -> None:
+    """Parse, check, run what is not finished; ``--dry-run`` stops after the checks."""
+    parsed = parse_compression(argv)
+    job = check(parsed.job)
+    if parsed.dry_run:
+        print(json.dumps(job.to_json(), indent=1))
+        print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
+        return
+    with Bars() as bars, StopSignal() as stop:
+        bars.console.print(parsed.layers)
+        for part in [*parts_before(job), job]:
+            view = bars.run(part.name, part.run.training.steps, f"{part.name}: ")
+            if read_export(part.folder) is None:
+                launch(part, view.show, stop)
+    done = read_export(job.folder)
+    assert done is not None
+    view.evaluation = done["evaluation"]
+    view.report()
+    bars.console.print(comparison(job, done["evaluation"]["metrics"]))
+    bars.say(f"run: {job.folder.uri}")
+
+
+def comparison(job: Job, after: dict[str, float]) -> Table:
+    """The source's metrics beside those of what it was compressed to."""
+    assert job.run.compression is not None
+    source = job.run.compression.source.rpartition("@")[0]
+    export = read_export(Store(source))
+    before = export["evaluation"]["metrics"] if export else {}
+    table = Table(title=f"{source}, compressed", title_justify="left", title_style="")
+    for column in ("metric", "before", "after"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, value in after.items():
+        first = 100.0 if name in COSTS else before.get(name)
+        table.add_row(name, "" if first is None else readable(first), readable(value))
+    return table
+
+
+if __name__ == "__main__":
+    run_command(command)

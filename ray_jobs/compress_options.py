@@ -1,0 +1,165 @@
+"""The command line of compression: which run, how much is to be left of it, and how it is trained."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from rich.table import Table
+
+from aign.compression.cost import latency_ratio
+from aign.compression.folding import num_inputs
+from aign.compression.plan import PROJECTS, Compression, Schedule
+from aign.compression.ranks import Ranks, largest_within, macs, parse_ranks, uniform, uniform_within_macs
+from aign.compression.rounds import in_rounds
+from aign.compression.source import Source
+from aign.compression.task import TIMED
+from aign.errors import UserError
+from aign.trained import Trained
+from aign.training.config import TrainingConfig
+from aign.training.run_config import RunConfig
+from ray_jobs.beginning import find_step, split_address
+from ray_jobs.job import Job, Placement
+from ray_jobs.options import DryRun, parse_options
+from ray_jobs.runs import open_run
+from ray_jobs.storage import Store
+
+USAGE = "aign compress RUN[@STEP] --ranks ... | --flops 0.5 | --latency 0.4 [options]"
+STEPS = 1000
+LOOKS = 7
+"""Thin networks that are timed to find one that is quick enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is to be left."""
+
+    ranks: str | None = None
+    """Channels that layers keep: 0.5 (half of all), or 'layers.2.*=0.5,layers.8=12', by patterns of their names; a
+    layer that no pattern matches stays as it is. --dry-run tells the names."""
+    flops: float | None = None
+    """The part of the multiplications that may be left; all layers keep the same part of their channels."""
+    latency: float | None = None
+    """The part of the seconds that may be left, as measured here on one thread."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line."""
+
+    job: Job
+    dry_run: bool
+    layers: Table
+    """What is done to which layer, and why others are left."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run to compress, and its network."""
+
+    trained: Trained
+    source: Source
+    address: str
+
+
+@lru_cache(maxsize=1)
+def _open(address: str) -> _Opened:
+    run, step = split_address(address)
+    step = find_step(run, step)
+    trained = open_run(run.uri, step)
+    task = trained.task
+    source = Source(task.generator, task.example(2, torch.Generator().manual_seed(0)))
+    return _Opened(trained, source, f"{run.uri}@{step}")
+
+
+def parse_compression(argv: Sequence[str]) -> Command:
+    """``RUN[@STEP] [options]`` to a job. Raises UserError for what cannot be."""
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] in ("-h", "--help"):
+            print(f"usage: {USAGE}\n\nOptions: aign compress RUN --help")
+            raise SystemExit(0)
+        raise UserError(argv[0] if argv else "no run", "a run comes first", USAGE)
+    opened = _open(argv[0])
+    before: RunConfig = opened.trained.run
+    kinds = (Placement, Size, Schedule, TrainingConfig, DryRun)
+    learnt = dataclasses.asdict(before.training) | {"steps": STEPS, "lr_schedule": "cosine", "warmup_steps": 0}
+    place, size, schedule, training, what = parse_options(
+        kinds,
+        ({}, {}, {}, learnt, {}),
+        list(argv[1:]),
+        prog=f"aign compress {argv[0]}",
+        description="Make the network of a run thinner.",
+    )
+    ranks = _ranks(opened.source, size)
+    plan = _plan(opened, schedule, ranks, training.steps)
+    own = dataclasses.replace(training, steps=training.steps - plan.projection_steps)
+    if plan.part == "projection":
+        own = dataclasses.replace(own, generator_lr=schedule.projection_lr)
+    run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
+    name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
+    place = dataclasses.replace(place, storage=Store(place.storage).uri)
+    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(opened.source, ranks))
+
+
+def _ranks(source: Source, size: Size) -> Ranks:
+    given = {name: value for name, value in dataclasses.asdict(size).items() if value is not None}
+    if len(given) != 1:
+        raise UserError(" and ".join(f"--{name}" for name in given) or "no size", "one of three is needed", USAGE)
+    for name in given.keys() & {"flops", "latency"}:
+        if not 0 < given[name] < 1:
+            raise UserError(f"--{name} {given[name]}", "not a part of a whole", "give 0.5, say")
+    if not source.anatomy.readings:
+        raise UserError(type(source.network).__name__, _why_none(source), "nothing can be made thinner in it")
+    if size.ranks is not None:
+        return parse_ranks(size.ranks, source.anatomy)
+    if size.flops is not None:
+        return uniform_within_macs(source.anatomy, source.cost, size.flops)
+    assert size.latency is not None
+    share = largest_within(size.latency, lambda share: _latency(source, share), f"--latency {size.latency}", LOOKS)
+    return uniform(source.anatomy, share)
+
+
+def _why_none(source: Source) -> str:
+    return "; ".join(f"what {name} gives {reason}" for name, reason in source.anatomy.left.items())
+
+
+def _latency(source: Source, share: float) -> float:
+    """Seconds of the network with this part of its channels, in times of the whole one's."""
+    layers, ranks = source.anatomy.layers, uniform(source.anatomy, share)
+    columns = {name: torch.eye(layers[name].num_out, rank) for name, rank in ranks.items()}
+    observed = {name: values[:1].repeat(TIMED, *[1] * (values.ndim - 1)) for name, values in source.example.items()}
+    return latency_ratio(source.thinned(columns), source.whole, observed)
+
+
+def _plan(opened: _Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Compression:
+    """What is to be done, in which rounds."""
+    shapes = {}
+    if opened.trained.run.compression:  # its options do not tell how thin it is
+        shapes = {name: tuple(value.shape) for name, value in opened.source.network.state_dict().items()}
+    plan = Compression(source=opened.address, ranks=ranks, schedule=schedule, shapes=shapes)
+    if schedule.method not in PROJECTS:
+        return plan
+    rounds = in_rounds(opened.source.anatomy, ranks, schedule.rounds)
+    if schedule.method == "projection":
+        return dataclasses.replace(plan, rounds=rounds, projection_steps=round(schedule.projection_share * steps))
+    before = {name: ranks[name] for names in rounds[:-1] for name in names}
+    earlier = steps * (len(rounds) - 1) // len(rounds)
+    return dataclasses.replace(plan, part="projection", before=before, rounds=rounds[:-1], projection_steps=earlier)
+
+
+def _layers(source: Source, ranks: Ranks) -> Table:
+    anatomy, cost = source.anatomy, source.cost
+    left = macs(anatomy, cost, ranks)
+    title = f"{100 * left / cost.macs:.1f} % of {cost.macs / 1e6:,.1f} million multiplications are left"
+    table = Table(title=title, title_justify="left", title_style="")
+    for column in ("layer", "channels", "left", "millions", "left ", "why it is left"):
+        table.add_column(column, justify="left" if column.startswith(("layer", "why")) else "right")
+    for name, layer in anatomy.layers.items():
+        outputs, inputs = ranks.get(name, layer.num_out), num_inputs(anatomy, name, ranks)
+        before = cost.layers[name].macs / 1e6
+        after = before * outputs / layer.num_out * inputs / layer.num_in
+        why = f"what it gives {anatomy.left[name]}" if name in anatomy.left else ""
+        table.add_row(name, str(layer.num_out), str(outputs), f"{before:,.2f}", f"{after:,.2f}", why)
+    return table
