@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -153,6 +154,10 @@ class Task(ABC):
     @abstractmethod
     def read(self, path: Path) -> Sample:
         """A user's own input as samples with ``observed`` only. Raises UserError for input that cannot be right."""
+
+    @abstractmethod
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        """``count`` made-up samples such as ``read`` gives, on the CPU; made with or without the task's data."""
 
     @abstractmethod
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from aign.data.digits import SIZE as DIGIT_SIZE
-from aign.data.face_regions import parse_hidden
+from aign.data.face_regions import Box, parse_hidden
 from aign.data.image_streams import Known
 from aign.data.streams import Sample
 from aign.errors import UserError
@@ -112,8 +113,7 @@ class InpaintTask(BiasedImageTask):
         return decoder(self.size[0], width=self.config.width, shrinks=False)
 
     def observe(self, known: Known, random: Tensor) -> Observed:
-        mask = parse_hidden(self.config.hidden).mask(known)
-        return {"image": mask * known["image"], "mask": mask}
+        return _behind(parse_hidden(self.config.hidden).mask(known), known["image"])
 
     def seen(self, factors: Factors) -> Tensor:
         """Memories are whole images; of what is inferred it is a choice."""
@@ -128,5 +128,15 @@ class InpaintTask(BiasedImageTask):
         in_hole = squares / (hidden.sum((1, 2, 3)) * truth.shape[1]).clamp(min=1)
         return {**super().errors(inferred, test), "hole_psnr_db": (-10 * in_hole.log10()).clamp(max=MOST_DB)}
 
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        """The middle is hidden, whatever the run hides: there are no landmarks."""
+        images = torch.rand(count, *self.size, generator=random)
+        top, left = (side // 4 for side in self.size[1:])
+        return _behind(Box(top=top, left=left, bottom=3 * top, right=3 * left).mask({"image": images}), images)
+
     def enlarged(self, images: Tensor) -> Tensor:
         return images
+
+
+def _behind(mask: Tensor, images: Tensor) -> Observed:
+    return {"image": mask * images, "mask": mask}

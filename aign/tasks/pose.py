@@ -403,6 +403,13 @@ class PoseTask(Task):
         keypoints = read_keypoints(path, self.skeleton)
         return {"observed": {"keypoints_px": crop_to_person(keypoints, self.config.image_size)}}
 
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        """Mean poses as random cameras see them."""
+        device = self.renderer.mean_mm.device
+        cameras = random_cameras(torch.rand(count, NUM_RANDOM, generator=random).to(device), self.config.image_size)
+        weights = torch.zeros(count, self.config.num_components, device=device)
+        return {"keypoints_px": self.renderer({"weights": weights, **cameras})["keypoints_px"].cpu()}
+
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
         joints = root_relative(self.joints(inferred), self.skeleton)
         return [write_poses(folder / "poses.json", joints, inferred, self.skeleton)]

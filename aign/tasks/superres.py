@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -76,6 +77,10 @@ class SuperresTask(BiasedImageTask):
 
     def guess(self, observed: Observed) -> Factors:
         return {"image": interpolate(observed["image"], self.size[1:], mode="bilinear", align_corners=False)}
+
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        channels, height, width = self.size
+        return {"image": torch.rand(count, channels, height // FACTOR, width // FACTOR, generator=random)}
 
     def enlarged(self, images: Tensor) -> Tensor:
         return interpolate(images, self.size[1:], mode="nearest")

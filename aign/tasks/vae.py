@@ -265,6 +265,10 @@ class VAETask(Task):
         noise = images.new_zeros(len(images), self.config.latent_size)
         return {"observed": {**self._photograph({"image": images}, random), "noise": noise}}
 
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        images = torch.rand(count, *self.config.image_shape, generator=random)
+        return {"image": images, "noise": torch.randn(count, self.config.latent_size, generator=random)}
+
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
         """The rendered images without grain, numbered in the order they were read, and ``grid.png`` of all of them."""
         grain = self.config.grain

@@ -171,6 +171,9 @@ class ToyTask(Task):
     def read(self, path):
         raise NotImplementedError
 
+    def example(self, count, random):
+        return {"x": torch.randn(count, 2, generator=random)}
+
     def write(self, inferred, sample, folder):
         raise NotImplementedError
 
