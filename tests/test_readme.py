@@ -25,6 +25,7 @@ SMALL = {
     "superres": FACES,
     "inpaint": FACES,
     "vae": shlex.split("--size 20 --num-images 40 --width 4 --batch-size 8"),
+    "digits": shlex.split("--num-images 40 --width 4 --num-blocks 1 --batch-size 8"),
 }
 
 

@@ -6,14 +6,17 @@ Real: MNIST (LeCun, Cortes and Burges), ``$AIGN_DATA/mnist/{train,t10k}-{images-
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from aign.data.images import ImageSet
 from aign.data.places import data_file
 from aign.errors import UserError
 
@@ -46,7 +49,7 @@ def load_digits(split: Split, num_samples: int, seed: int) -> Digits:
     if labels.shape != images.shape[:1] or labels.max() >= NUM_KINDS:
         raise UserError(labels_path, f"not {len(images)} labels from 0 to 9", "copy both files of a split again")
     if num_samples > len(images):
-        raise UserError(f"--samples {num_samples}", f"the {split} split has {len(images)}", "ask for fewer")
+        raise UserError(f"{num_samples:,} digits", f"the {split} split has {len(images)}", "ask for fewer")
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:num_samples]
     return Digits(f"MNIST {split}", images[chosen].float() / 255, labels[chosen].long())
 
@@ -71,6 +74,13 @@ def read_idx(path: Path) -> UInt8[Tensor, "*_"]:
     if len(content) - head != math.prod(shape) or not math.prod(shape):
         raise UserError(path, f"holds {len(content) - head} of {math.prod(shape)} values", remedy)
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=head).view(shape)
+
+
+def digit_set(name: str, digits: Sequence[Digits], splits: Sequence[str]) -> ImageSet:
+    """Digits as one set of images with the column ``label``; ``splits`` has the split of each image."""
+    images, labels = (torch.cat([getattr(part, field) for part in digits]) for field in ("images", "labels"))
+    pixels = images.mul(255).round().byte()[:, None]
+    return ImageSet(name=name, pixels=pixels, table=pd.DataFrame({"label": labels.numpy(), "split": list(splits)}))
 
 
 def generated_digits(num_samples: int, seed: int) -> Digits:

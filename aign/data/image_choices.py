@@ -10,12 +10,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from aign.data.bias import selected
 from aign.data.celeba import load_celeba
-from aign.data.digits import load_digits
+from aign.data.digits import digit_set, load_digits
 from aign.data.faces import generated_faces
 from aign.data.image_folders import load_image_folder
 from aign.data.images import ImageSet
@@ -154,17 +152,12 @@ def _digits() -> ImageSet:
     parts = [load_digits("train", NUM_DIGITS["train"], WORLD_SEED), load_digits("test", NUM_DIGITS["test"], WORLD_SEED)]
     half = NUM_DIGITS["test"] // 2
     splits = ["train"] * NUM_DIGITS["train"] + ["validation"] * half + ["test"] * (NUM_DIGITS["test"] - half)
-    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    return _digit_set(images, labels, splits)
+    return digit_set("MNIST", parts, splits)
 
 
 def _unread_digits() -> ImageSet:
     """Training digits after those that ``_digits`` reads."""
     read, count = NUM_DIGITS["train"], NUM_STRANGERS["mnist"]
     digits = load_digits("train", read + count, WORLD_SEED)
-    return _digit_set(digits.images[read:], digits.labels[read:], ["train"] * count)
-
-
-def _digit_set(images: Tensor, labels: Tensor, splits: list[str]) -> ImageSet:
-    pixels = images.mul(255).round().byte()[:, None]
-    return ImageSet(name="MNIST", pixels=pixels, table=pd.DataFrame({"label": labels.numpy(), "split": splits}))
+    unread = replace(digits, images=digits.images[read:], labels=digits.labels[read:])
+    return digit_set("MNIST", [unread], ["train"] * count)

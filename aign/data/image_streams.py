@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 
 from aign.data.images import ImageSet
 from aign.data.streams import Plan, Sample
@@ -29,7 +30,7 @@ class ImageStream:
 
     ``observe`` makes what is observed of the images, the table's ``columns`` and ``num_random`` random numbers; without
     it the image itself is. With ``num_noise``, ``noise`` (batch, ``num_noise``) is observed too: standard normal
-    numbers that a generator samples with. With ``labelled`` the image is given as the truth.
+    numbers that a generator samples with. With ``labelled`` the image and the columns are the truth.
 
     Raises UserError for columns that are not there or lack a number in some row.
     """
@@ -60,7 +61,7 @@ class ImageStream:
         observed = self.observe(known, plan["random"].to(device))
         if self.num_noise:
             observed = {**observed, "noise": plan["noise"].to(device)}
-        return {"observed": observed, **({"truth": {"image": known["image"]}} if self.labelled else {})}
+        return {"observed": observed, **({"truth": known} if self.labelled else {})}
 
     def fixed(self, count: int) -> Sample:
         """``count`` images of the set (all, if there are fewer), evenly spread: the same for every run and seed."""
@@ -89,6 +90,18 @@ def image_memory(images: ImageSet, device: torch.device | str = "cpu", *, bias: 
 def as_floats(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Bytes as numbers in [0, 1]."""
     return pixels.float().div_(255)
+
+
+def shifted(
+    images: Float[Tensor, "batch channels height width"], random: Float[Tensor, "batch 2"], reach_px: int
+) -> Float[Tensor, "batch channels height width"]:
+    """Each image moved by up to ``reach_px`` whole pixels down or up, right or left, and zeros where it was.
+
+    All moves are equally probable where the random numbers in [0, 1) are.
+    """
+    windows = pad(images, [reach_px] * 4).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+    down, right = (random * (2 * reach_px + 1)).long().unbind(1)
+    return windows[torch.arange(len(images), device=images.device), :, down, right]
 
 
 def numbers_of(images: ImageSet, columns: Sequence[str], device: torch.device | str) -> dict[str, Tensor]:

@@ -61,6 +61,10 @@ class ImageSet:
             raise UserError(f"split {name!r}", f"holds no image of {self.name}", "choose a larger set of images")
         return chosen
 
+    def grey(self) -> "ImageSet":
+        """The images without colours: the mean of their channels."""
+        return replace(self, pixels=self.pixels.float().mean(1, keepdim=True).round().byte())
+
     @property
     def warnings(self) -> list[str]:
         """What a person should know about these images."""

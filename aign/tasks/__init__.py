@@ -1,6 +1,7 @@
 """The tasks, one file each. To add one: write its file and its line here."""
 
 from aign.tasks.base import Task
+from aign.tasks.digits import DigitsTask
 from aign.tasks.inpaint import InpaintTask
 from aign.tasks.pose import PoseTask
 from aign.tasks.superres import SuperresTask
@@ -11,4 +12,5 @@ TASKS: dict[str, type[Task]] = {
     "superres": SuperresTask,
     "inpaint": InpaintTask,
     "vae": VAETask,
+    "digits": DigitsTask,
 }

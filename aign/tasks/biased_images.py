@@ -368,8 +368,7 @@ class BiasedImageTask(Task):
     def read(self, path: Path) -> Sample:
         """All images of a folder, in the order of their names, and what is observed of them; none is skipped."""
         images = load_image_folder(path, size=self.size[1], strict=True)
-        if self.size[0] == 1:
-            images = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).round().byte())
+        images = images.grey() if self.size[0] == 1 else images
         return self._stream(images, "cpu").fixed(len(images))
 
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:

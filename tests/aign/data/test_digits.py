@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from aign.data.digits import generated_digits, load_digits, read_idx
+from aign.data.digits import Digits, digit_set, generated_digits, load_digits, read_idx
 from aign.errors import UserError
 
 REAL = pytest.mark.skipif("AIGN_DATA" not in os.environ, reason="AIGN_DATA is not set: no real digits to read")
@@ -78,6 +78,15 @@ def test_says_what_is_missing(mnist):
         load_digits("test", 1, seed=0)
     with pytest.raises(UserError, match="no such file"):
         read_idx(path)
+
+
+def test_digits_become_one_set_of_images_with_labels_and_splits():
+    first, second = Digits("a", torch.rand(2, 28, 28), torch.tensor([3, 1])), generated_digits(1, 0)
+    images = digit_set("some", [first, second], ["train", "test", "train"])
+    assert images.pixels.shape == (3, 1, 28, 28)
+    torch.testing.assert_close(images.pixels[:2, 0] / 255, first.images, atol=0.5 / 255 + 1e-6, rtol=0)
+    assert images.table["label"].tolist() == [3, 1, 0]
+    assert images.split("test").table["label"].tolist() == [1]
 
 
 def test_scribbles_are_the_seeds_own_and_of_ten_kinds():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aign.data.faces import generated_faces
-from aign.data.image_streams import ImageStream, image_memory, numbers_of
+from aign.data.image_streams import ImageStream, image_memory, numbers_of, shifted
 from aign.data.images import ImageSet
 from aign.data.streams import Share, Stream, draw
 from aign.errors import UserError
@@ -39,6 +39,7 @@ def test_an_image_is_observed_as_it_is(faces):
 def test_what_is_observed_follows_images_numbers_and_random_numbers(faces):
     sample = batch(ImageStream(faces, columns=("nose_x",), observe=masked, num_random=1, labelled=True))
     observed, truth = sample["observed"], sample["truth"]["image"]
+    assert torch.equal(sample["truth"]["nose_x"], observed["nose_x"])
     torch.testing.assert_close(observed["image"], truth * observed["mask"])
     assert (observed["mask"] == 0).sum((1, 2, 3)).unique().tolist() == [1]
     for image, nose in zip(truth, observed["nose_x"], strict=True):
@@ -60,6 +61,30 @@ def test_noise_is_normal_and_the_steps_own(faces):
     assert (noise.mean().abs().item(), noise.std().item()) == pytest.approx((0, 1), abs=0.05)
     assert torch.equal(noise, batch(stream)["observed"]["noise"])
     assert not torch.equal(noise, batch(stream, step=1)["observed"]["noise"])
+
+
+def test_images_are_moved_as_their_random_numbers_say():
+    images = torch.zeros(4, 2, 5, 7)
+    images[:, :, 2, 3] = torch.tensor([1.0, 2.0])
+    random = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.99, 0.0], [0.3, 0.7]])
+    moved = shifted(images, random, 2)
+    places = [(4, 5), (2, 3), (0, 5), (3, 2)]
+    for image, (row, column) in zip(moved, places, strict=True):
+        expected = torch.zeros(2, 5, 7)
+        expected[:, row, column] = torch.tensor([1.0, 2.0])
+        assert torch.equal(image, expected)
+    assert torch.equal(shifted(images, random, 0), images)
+
+
+def test_all_moves_are_equally_frequent(rng):
+    images = torch.zeros(9000, 1, 3, 3)
+    images[:, :, 1, 1] = 1.0
+    torch.testing.assert_close(
+        shifted(images, torch.rand(9000, 2, generator=rng), 1).mean((0, 1)),
+        torch.full((3, 3), 1 / 9),
+        atol=0.02,
+        rtol=0,
+    )
 
 
 def test_a_fixed_sample_is_spread_over_the_set(faces):

@@ -35,6 +35,16 @@ def test_a_run_of_rows_is_not_copied():
     assert images.split("test").pixels.data_ptr() == images.pixels[6:].data_ptr()
 
 
+def test_grey_images_are_means_of_colours():
+    images = numbered(["train"] * 2)
+    images.pixels[1] = torch.tensor([0, 100, 200], dtype=torch.uint8)[:, None, None]
+    grey = images.grey()
+    assert grey.pixels.shape == (2, 1, 2, 2)
+    assert grey.pixels.dtype == torch.uint8
+    assert grey.pixels[:, 0, 0, 0].tolist() == [0, 100]
+    assert grey.table is images.table
+
+
 def test_nothing_selected_is_an_error():
     images = numbered(["train"] * 3)
     with pytest.raises(UserError, match="number > 7: selects none of the 3 images of numbers; widen the bias"):

@@ -1,0 +1,209 @@
+"""Digits told apart by a small residual network: what the compression of networks is judged on.
+
+observed     an image of a digit, light ink on a dark ground
+inferred     logits of the ten digits
+rendered     nothing: every image has a label
+remembered   nothing
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from aign.data.digits import NUM_KINDS, SIZE, digit_set, generated_digits, load_digits
+from aign.data.image_folders import load_image_folder
+from aign.data.image_streams import ImageStream, Known, as_floats, shifted
+from aign.data.images import ImageSet
+from aign.data.streams import Sample, rows
+from aign.errors import UserError
+from aign.evaluation.class_picture import Guesses, draw_guesses
+from aign.generators.classifier import ResidualClassifier
+from aign.renderers.identity import Identity
+from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+
+NUM_TEST = 2000
+"""Test digits that are measured."""
+WORLD_SEED = 0
+"""Digits belong to the data, not to a run."""
+PICTURED, MISTAKES = 30, 10
+"""Samples in a picture, and mistakes in it."""
+FLOOR = "always the most frequent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsConfig:
+    """Options of the classifier of digits."""
+
+    data: Literal["generated", "mnist"] = "generated"
+    """generated: scribbles of ten kinds that stand in for digits; mnist: real digits in the folder named by
+    AIGN_DATA."""
+    num_images: int = 10_000
+    """Images to learn from; MNIST has 60000."""
+    width: int = 16
+    """Channels of the first group of blocks; the second has twice, the third four times as many."""
+    num_blocks: int = 2
+    """Residual blocks in each of the three groups."""
+    shift_px: int = 2
+    """Training images are moved at random, by up to so many pixels along each side."""
+
+    def __post_init__(self) -> None:
+        for option in ("num_images", "width", "num_blocks"):
+            if getattr(self, option) < 1:
+                raise UserError(f"{option} = {getattr(self, option)}", "less than one", "give a positive number")
+        if not 0 <= self.shift_px < SIZE:
+            raise UserError(f"shift_px = {self.shift_px}", f"images are {SIZE} pixels wide", "give 2, say, or 0")
+
+    def load(self) -> ImageSet:
+        """Training and test digits. Raises UserError for data that is missing or unsound, and too few digits."""
+        count = self.num_images
+        if self.data == "mnist":
+            digits = [load_digits("train", count, WORLD_SEED), load_digits("test", NUM_TEST, WORLD_SEED)]
+        else:
+            digits = [generated_digits(count, WORLD_SEED), generated_digits(NUM_TEST, WORLD_SEED + 1)]
+        name = {"generated": "generated scribbles", "mnist": "MNIST"}[self.data]
+        return digit_set(name, digits, ["train"] * count + ["test"] * NUM_TEST)
+
+
+class DigitsTask(Task):
+    """See the module's docstring."""
+
+    name: ClassVar[str] = "digits"
+    Config: ClassVar[type] = DigitsConfig
+    objective: ClassVar[str] = "error_percent"
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "resnet": Preset(
+            summary="a residual network of basic blocks",
+            training={"batch_size": 128, "generator_lr": 2e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
+        ),
+    }
+
+    def __init__(self, config: DigitsConfig, seed: int, device: torch.device | str = "cpu") -> None:
+        images = config.load()
+        training = images.split("train")
+        self._build(config, seed)
+        self.generator.to(device)
+        self.data_name = images.name
+        self.most_frequent = int(training.table["label"].mode()[0])
+        self.streams = {
+            "digits": ImageStream(
+                training, device, columns=("label",), observe=self._moved, num_random=2, labelled=True
+            )
+        }
+        self.critics = {}
+        self.test = ImageStream(images.split("test"), device, columns=("label",), labelled=True).fixed(NUM_TEST)
+
+    def _build(self, config: DigitsConfig, seed: int) -> None:
+        self.config = config
+        torch.manual_seed(seed)
+        self.generator: ResidualClassifier = ResidualClassifier(1, NUM_KINDS, config.width, config.num_blocks)
+        self.renderer = Identity()
+
+    def _moved(self, known: Known, random: Tensor) -> Observed:
+        return {"image": shifted(known["image"], random, self.config.shift_px)}
+
+    @classmethod
+    def check_data(cls, config: DigitsConfig) -> list[str]:
+        images = config.load()
+        parts = {split: len(images.split(split)) for split in ("train", "test")}
+        return [f"{images.name}: {parts['train']:,} for training, {parts['test']:,} for tests"]
+
+    def facts(self) -> dict[str, Any]:
+        return {"data": self.data_name}
+
+    @classmethod
+    def restore(cls, config: DigitsConfig, facts: dict[str, Any]) -> "DigitsTask":
+        task = cls.__new__(cls)
+        task._build(config, seed=0)
+        task.data_name = facts["data"]
+        return task
+
+    # --- supervision -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def plan(cls, config: DigitsConfig) -> list[Stage]:
+        return [Stage(name="supervised", share=1.0, labelled=("digits",), weights={"supervision/class": 1.0})]
+
+    def supervision(self, inferred: Factors, truth: Factors) -> Terms:
+        """Cross entropy, nats."""
+        return {"supervision/class": cross_entropy(inferred["logits"], truth["label"].long())}
+
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
+        return {}
+
+    # --- metrics and picture -----------------------------------------------------------------------------------------
+
+    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        logits, label = inferred["logits"], test["truth"]["label"].long()
+        floor = _rightness(label == self.most_frequent)
+        return {
+            **_rightness(logits.argmax(1) == label),
+            "cross_entropy": cross_entropy(logits, label, reduction="none"),
+            **{f"{FLOOR}/{name}": values for name, values in floor.items()},
+        }
+
+    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+        """Means over samples; cross entropy in nats. The floor's class is that of most training images."""
+        means = {name: values.double().mean().item() for name, values in measured.items()}
+        return Evaluation(
+            data=self.data_name,
+            split="test split",
+            num_samples=rows(measured),
+            metrics={name: value for name, value in means.items() if "/" not in name},
+            floors={FLOOR: {name.split("/")[1]: value for name, value in means.items() if "/" in name}},
+        )
+
+    def picture(self, inferred: Factors, test: Sample) -> Figure:
+        """Some samples and, where the truth is known, the mistakes that the network is surest of."""
+        confidence, guess = inferred["logits"].softmax(1).max(1)
+        label = test["truth"]["label"].long() if "truth" in test else None
+
+        def pick(chosen: Tensor) -> Guesses:
+            return Guesses(
+                images=test["observed"]["image"][chosen],
+                classes=guess[chosen],
+                confidences=confidence[chosen],
+                truth=None if label is None else label[chosen],
+            )
+
+        count = rows(inferred)
+        spread = torch.linspace(0, count - 1, min(PICTURED, count)).round().long().to(guess.device)
+        groups = {f"{len(spread)} of {count:,} samples, with the inferred class and how sure it is": pick(spread)}
+        if label is not None:
+            wrong = (guess != label).nonzero()[:, 0]
+            surest = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
+            groups[f"{len(surest)} of {len(wrong):,} mistakes, the surest first"] = pick(surest)
+        title = f"classified digits{', learnt from' if label is None else ':'} {self.data_name}"
+        return draw_guesses(groups, title=title)
+
+    # --- a user's own images -----------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Sample:
+        """All images of a folder, in the order of their names: the middle square of each, small and grey.
+
+        Raises UserError, beside what ``load_image_folder`` does, for images whose ground is light.
+        """
+        images = load_image_folder(path, size=SIZE, strict=True).grey()
+        num_light = int((as_floats(images.pixels).mean((1, 2, 3)) > 0.5).sum())
+        if num_light:
+            reason = f"{num_light} of {len(images)} images are mostly light, the network knows light ink on dark ground"
+            raise UserError(path, reason, "invert them")
+        return ImageStream(images).fixed(len(images))
+
+    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+        """``predictions.csv``: index of each image in the order they were read, its class and the confidence in it."""
+        confidence, guess = inferred["logits"].softmax(1).max(1)
+        table = pd.DataFrame({"index": range(len(guess)), "class": guess.cpu(), "confidence": confidence.cpu()})
+        path = folder / "predictions.csv"
+        table.to_csv(path, index=False)
+        return [path]
+
+
+def _rightness(right: Tensor) -> dict[str, Tensor]:
+    return {"error_percent": 100.0 * ~right, "accuracy_percent": 100.0 * right}
