@@ -28,8 +28,6 @@ from aign.generators.classifier import ResidualClassifier
 from aign.renderers.identity import Identity
 from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
 
-NUM_TEST = 2000
-"""Test digits that are measured."""
 WORLD_SEED = 0
 """Digits belong to the data, not to a run."""
 PICTURED, MISTAKES = 30, 10
@@ -46,6 +44,8 @@ class DigitsConfig:
     AIGN_DATA."""
     num_images: int = 10_000
     """Images to learn from; MNIST has 60000."""
+    num_test: int = 2000
+    """Test images that are measured; MNIST has 10000."""
     width: int = 16
     """Channels of the first group of blocks; the second has twice, the third four times as many."""
     num_blocks: int = 2
@@ -54,7 +54,7 @@ class DigitsConfig:
     """Training images are moved at random, by up to so many pixels along each side."""
 
     def __post_init__(self) -> None:
-        for option in ("num_images", "width", "num_blocks"):
+        for option in ("num_images", "num_test", "width", "num_blocks"):
             if getattr(self, option) < 1:
                 raise UserError(f"{option} = {getattr(self, option)}", "less than one", "give a positive number")
         if not 0 <= self.shift_px < SIZE:
@@ -64,11 +64,11 @@ class DigitsConfig:
         """Training and test digits. Raises UserError for data that is missing or unsound, and too few digits."""
         count = self.num_images
         if self.data == "mnist":
-            digits = [load_digits("train", count, WORLD_SEED), load_digits("test", NUM_TEST, WORLD_SEED)]
+            digits = [load_digits("train", count, WORLD_SEED), load_digits("test", self.num_test, WORLD_SEED)]
         else:
-            digits = [generated_digits(count, WORLD_SEED), generated_digits(NUM_TEST, WORLD_SEED + 1)]
+            digits = [generated_digits(count, WORLD_SEED), generated_digits(self.num_test, WORLD_SEED + 1)]
         name = {"generated": "generated scribbles", "mnist": "MNIST"}[self.data]
-        return digit_set(name, digits, ["train"] * count + ["test"] * NUM_TEST)
+        return digit_set(name, digits, ["train"] * count + ["test"] * self.num_test)
 
 
 class DigitsTask(Task):
@@ -97,7 +97,7 @@ class DigitsTask(Task):
             )
         }
         self.critics = {}
-        self.test = ImageStream(images.split("test"), device, columns=("label",), labelled=True).fixed(NUM_TEST)
+        self.test = ImageStream(images.split("test"), device, columns=("label",), labelled=True).fixed(config.num_test)
 
     def _build(self, config: DigitsConfig, seed: int) -> None:
         self.config = config
@@ -195,6 +195,9 @@ class DigitsTask(Task):
             reason = f"{num_light} of {len(images)} images are mostly light, the network knows light ink on dark ground"
             raise UserError(path, reason, "invert them")
         return ImageStream(images).fixed(len(images))
+
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        return {"image": torch.rand(count, 1, SIZE, SIZE, generator=random)}
 
     def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
         """``predictions.csv``: index of each image in the order they were read, its class and the confidence in it."""
