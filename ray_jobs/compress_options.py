@@ -69,9 +69,7 @@ def _open(address: str) -> _Opened:
     run, step = split_address(address)
     step = find_step(run, step)
     trained = open_run(run.uri, step)
-    task = trained.task
-    source = Source(task.generator, task.example(2, torch.Generator().manual_seed(0)))
-    return _Opened(trained, source, f"{run.uri}@{step}")
+    return _Opened(trained, Source.of(trained.task), f"{run.uri}@{step}")
 
 
 def parse_compression(argv: Sequence[str]) -> Command:

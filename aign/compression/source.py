@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from aign.compression.anatomy import Anatomy, dissect
 from aign.compression.cost import Cost, cost_of
 from aign.compression.folding import Projections, folded, without_batch_norm
 from aign.compression.thinning import copied_thin
+from aign.tasks.base import Task
 
 
 class Source:
@@ -16,6 +18,11 @@ class Source:
 
     def __init__(self, network: nn.Module, example: Mapping[str, Tensor]) -> None:
         self.network, self.example = network.cpu(), dict(example)
+
+    @classmethod
+    def of(cls, task: Task) -> "Source":
+        """A task's generator, whether the task has its data or not."""
+        return cls(task.generator, task.example(2, torch.Generator().manual_seed(0)))
 
     @cached_property
     def before(self) -> Anatomy:

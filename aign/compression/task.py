@@ -18,7 +18,7 @@ from aign.compression.source import Source
 from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
-from aign.data.streams import Share, draw
+from aign.data.streams import Share, Stream, draw
 from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
 
 CALIBRATION = 128
@@ -49,7 +49,7 @@ class Compressing(Task):
         self.compression, self._seed, self._device = compression, seed, device
         if compression.shapes:
             take_over(self.generator, {name: torch.zeros(shape) for name, shape in compression.shapes.items()})
-        self.source = Source(self.generator, self.example(2, torch.Generator().manual_seed(seed)))
+        self.source = Source.of(self)
         self.generator: Any = self._student(None, self._first_columns).to(device)
 
     # --- stages and loss terms -----------------------------------------------------------------------------------
@@ -120,11 +120,7 @@ class Compressing(Task):
 
     @cached_property
     def _calibration(self) -> dict[str, Tensor]:
-        """What is observed of the first samples that the last stage reads."""
-        stage = super().stages[-1]
-        name = (*stage.unlabelled, *stage.labelled)[0]
-        sample = draw(name, self.streams[name], CALIBRATION, seed=self._seed, step=0, share=Share())
-        return {name: values.cpu() for name, values in sample["observed"].items()}
+        return observed_of(self.streams, super().stages[-1], CALIBRATION, self._seed)
 
     def _student(self, thin: Weights | None, first: Any) -> Student:
         ranks, schedule = dict(self.compression.ranks), self.compression.schedule
@@ -171,6 +167,13 @@ class Compressing(Task):
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()  # type: ignore[operator]
         return network
+
+
+def observed_of(streams: Mapping[str, Stream], stage: Stage, count: int, seed: int) -> dict[str, Tensor]:
+    """What is observed of the first samples that a stage reads, on a CPU."""
+    name = (*stage.unlabelled, *stage.labelled)[0]
+    sample = draw(name, streams[name], count, seed=seed, step=0, share=Share())
+    return {name: values.cpu() for name, values in sample["observed"].items()}
 
 
 def _features(inferred: Factors) -> Terms:

@@ -10,12 +10,15 @@ from typing import Any, Literal
 
 from aign.errors import UserError
 from aign.training.run_config import find_task
+from ray_jobs import compress_options
+from ray_jobs import options as train_options
 from ray_jobs.job import Job
-from ray_jobs.options import parse, spelling, split_options
+from ray_jobs.options import spelling, split_options
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
 
+COMPRESS = "compress"
 SWEEP_FILE = "sweep.json"
 RANDOM_TRIALS = 16
 
@@ -43,6 +46,8 @@ class Options:
     cannot be compared."""
     maximize: bool = False
     """Larger is better."""
+    cost: str | None = None
+    """A second metric, of which less is better, such as macs_percent: the report shows what is best at each cost."""
     budget_hours: float | None = None
     """Then running trials are saved and the sweep ends; the same command with a larger budget goes on."""
     sweep_seed: int = 0
@@ -57,6 +62,9 @@ class Options:
                 raise UserError(f"{name} = {value}", "nothing would happen", "give more than zero")
         if self.scheduler == "pbt" and self.search != "random":
             raise UserError(f"search = {self.search}", "a population begins at random points", "leave --search out")
+        if self.cost is not None and self.scheduler != "none":
+            reason = "a trial that is worse in one way may be better in the other"
+            raise UserError(f"scheduler = {self.scheduler} with a cost", reason, "leave one of them out")
         if self.perturb_every is not None and self.scheduler != "pbt":
             raise UserError(f"perturb_every = {self.perturb_every}", "no effect", "add --scheduler pbt")
 
@@ -105,7 +113,7 @@ class Sweep:
 
     def trial_job(self, run: str, values: Mapping[str, str]) -> Job:
         """The job of a trial; ``run`` is its folder in the sweep's. Raises UserError for a value that cannot be."""
-        job = parse([*self.argv, *as_arguments(values)]).job
+        job = read_job([*self.argv, *as_arguments(values)]).job
         return dataclasses.replace(
             job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
         )
@@ -113,8 +121,9 @@ class Sweep:
     def measured(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         """What an evaluation, as JSON, says of a trial. Raises UserError if the metric is not measured."""
         metrics = evaluation["metrics"]
-        if self.metric not in metrics:
-            raise UserError(f"--metric {self.metric}", "is not measured", f"choose one of {', '.join(metrics)}")
+        for option, name in (("metric", self.metric), ("cost", self.options.cost)):
+            if name and name not in metrics:
+                raise UserError(f"--{option} {name}", "is not measured", f"choose one of {', '.join(metrics)}")
         return {
             "objective": metrics[self.metric],
             "metrics": metrics,
@@ -130,7 +139,8 @@ class Sweep:
 
     def command(self, values: Mapping[str, str]) -> str:
         """The command that repeats a trial as a run of its own."""
-        return " ".join(["aign train", *_quoted(_without_place(self.argv)), *_quoted(as_arguments(values))])
+        verb = [] if self.argv[:1] == (COMPRESS,) else ["train"]
+        return " ".join(["aign", *verb, *_quoted(_without_place(self.argv)), *_quoted(as_arguments(values))])
 
     def to_json(self) -> dict[str, Any]:
         """What sweep.json holds: everything that two parts of a sweep must share."""
@@ -152,10 +162,14 @@ class Sweep:
 
 
 def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
-    """A sweep from its command line, and whether only to check it. Raises UserError for what cannot be."""
+    """A sweep from its command line, and whether only to check it. Raises UserError for what cannot be.
+
+    Trials are runs, ``TASK [options]``, or compressions of one, ``compress RUN [options]``.
+    """
     options, rest = split_options(Options, argv, "aign sweep TASK")
-    command = parse(rest, "sweep")
     space = Space.read(options.space, options.space_file)
+    of_sizes = rest[:1] == [COMPRESS]  # which have no default, so one of those searched takes its place
+    command = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
     for name in space.options:
         if any(word.split("=")[0] == spelling(name) for word in rest):
             raise UserError(spelling(name), "is both fixed and searched", "leave one of them out")
@@ -166,9 +180,16 @@ def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
     _check_population(sweep)
     for name, alternatives in space.options.items():
         for alternative in alternatives:
-            middle = [(interval.low + interval.high) / 2 for interval in alternative.ranges]
-            sweep.trial_job("trials/check", {name: alternative.spelled([round(n) for n in middle])})
+            others = {other: value for other, value in space.middle().items() if of_sizes and other != name}
+            sweep.trial_job("trials/check", others | {name: alternative.middle})
     return sweep, command.dry_run
+
+
+def read_job(argv: Sequence[str]) -> train_options.Command | compress_options.Command:
+    """A job from ``TASK [options]`` or ``compress RUN [options]``. Raises UserError for what cannot be."""
+    if list(argv[:1]) == [COMPRESS]:
+        return compress_options.parse_compression(argv[1:])
+    return train_options.parse(argv, "sweep")
 
 
 def trial_folder(trial: int) -> str:

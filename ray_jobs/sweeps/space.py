@@ -95,6 +95,11 @@ class Alternative:
     def ranges(self) -> list[Range]:
         return [Range.parse(text) for text in RANGE.findall(self.spelling)]
 
+    @property
+    def middle(self) -> str:
+        """The spelling with the number in the middle of each range."""
+        return self.spelled([interval.clipped((interval.low + interval.high) / 2) for interval in self.ranges])
+
     def spelled(self, numbers: Sequence[float]) -> str:
         """The spelling with numbers in place of ranges."""
         left = iter(numbers)
@@ -125,6 +130,10 @@ class Space:
         if not found:
             raise UserError("--space", "nothing to search", "add --space 'alpha=fixed:{-2:2}|gnc' or --space-file FILE")
         return cls(found)
+
+    def middle(self) -> dict[str, str]:
+        """A value for every option: its first alternative, with numbers from the middle of its ranges."""
+        return {name: alternatives[0].middle for name, alternatives in self.options.items()}
 
     def to_json(self) -> dict[str, list[str]]:
         return {name: [a.spelling for a in alternatives] for name, alternatives in self.options.items()}

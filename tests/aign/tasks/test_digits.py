@@ -12,18 +12,13 @@ from PIL import Image
 from aign.data.digits import generated_digits
 from aign.data.streams import Share, concatenate, draw
 from aign.errors import UserError
-from aign.tasks.digits import FLOOR, NUM_TEST, DigitsConfig, DigitsTask
+from aign.tasks.digits import FLOOR, DigitsConfig, DigitsTask
 from aign.training.loop import draw_batch, evaluate, infer_all
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
 
-SMALL = {"num_images": 60, "width": 4, "num_blocks": 1, "batch_size": 16}
-
-
-@pytest.fixture(autouse=True)
-def few_tests(monkeypatch):
-    monkeypatch.setattr("aign.tasks.digits.NUM_TEST", 100)
+SMALL = {"num_images": 60, "num_test": 100, "width": 4, "num_blocks": 1, "batch_size": 16}
 
 
 @pytest.fixture
@@ -119,9 +114,8 @@ def test_every_run_is_measured_on_the_same_digits(digits_run):
 
 
 @pytest.mark.skipif(not os.environ.get("AIGN_DATA"), reason="AIGN_DATA names no folder of real data")
-def test_real_digits(digits_run, monkeypatch):
-    monkeypatch.setattr("aign.tasks.digits.NUM_TEST", NUM_TEST)
-    task, batch, terms = train_on_one_batch(digits_run(data="mnist"), 2)
+def test_real_digits(digits_run):
+    task, batch, terms = train_on_one_batch(digits_run(data="mnist", num_test=2000), 2)
     assert batch.labelled["observed"]["image"].shape == (16, 1, 28, 28)
     assert terms[-1]["supervision/class"].isfinite()
     assert task.data_name == "MNIST"

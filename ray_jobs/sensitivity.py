@@ -1,0 +1,68 @@
+"""How far each layer of a run's network can be made thinner: ``python -m ray_jobs.sensitivity RUN``.
+
+Every layer is projected alone; what it costs in features and in the task's metric is drawn as in Figures 4 and 5 of the
+paper, into RUN/sensitivity/.
+"""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from aign.compression.cost import cost_of
+from aign.compression.curves_picture import draw_curves
+from aign.compression.sensitivity import SHARES, measure_layers
+from aign.compression.source import Source
+from aign.compression.task import observed_of
+from aign.tasks.base import readable
+from aign.training.loop import evaluate
+from ray_jobs.console import Bars, run_command
+from ray_jobs.options import parse_verb
+from ray_jobs.runs import open_run, with_data
+from ray_jobs.storage import Store
+
+CALIBRATION = 64
+"""Samples of what the last stage reads that projections learn from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Project each layer of a run's network alone, and draw what that costs."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of the run: a local path or s3:// URI."""
+    metric: bool = True
+    """Measure the task's metric of every thin network too, which takes most of the time."""
+
+
+def command(argv: list[str]) -> None:
+    options = parse_verb(Options, argv, "aign sensitivity")
+    trained = open_run(options.run)
+    task, source = with_data(trained), Source.of(trained.task)
+    observed = observed_of(task.streams, task.stages[-1], CALIBRATION, trained.run.training.seed)
+    found: list[dict[str, Any]] = []
+    with Bars() as bars:
+        row = bars.progress.add_task(
+            options.run, total=len(source.anatomy.readings) * len(SHARES), stage="thin networks"
+        )
+        for point in measure_layers(source, observed):
+            known: dict[str, Any] = {"layer": point.layer, "share": point.share, "error": point.error}
+            known["macs_percent"] = 100 * cost_of(point.network, source.example).macs / source.cost.macs
+            if options.metric:
+                known[task.objective] = evaluate(task, point.network)[0].metrics[task.objective]
+            found.append(known)
+            bars.progress.advance(row)
+            bars.say("  ".join(f"{k} {v if isinstance(v, str) else readable(v)}" for k, v in known.items()))
+        whole = evaluate(task, task.generator)[0].metrics[task.objective] if options.metric else None
+    store = Store(options.run) / "sensitivity"
+    store.write("curves.json", json.dumps({"points": found, "whole": whole, "objective": task.objective}).encode())
+    image = io.BytesIO()
+    draw_curves(found, task.objective if options.metric else None, whole).savefig(image, format="png", dpi=110)
+    store.write("curves.png", image.getvalue())
+    bars.say(f"curves: {store.uri}/curves.png")
+
+
+if __name__ == "__main__":
+    run_command(command)
