@@ -10,6 +10,7 @@ import torch
 from rich.table import Table
 
 from aign.compression.cost import latency_ratio
+from aign.compression.factorising import factorised_macs, factorised_within_macs
 from aign.compression.folding import num_inputs
 from aign.compression.plan import PROJECTS, Compression, Schedule
 from aign.compression.ranks import Ranks, largest_within, macs, parse_ranks, uniform, uniform_within_macs
@@ -90,7 +91,7 @@ def parse_compression(argv: Sequence[str]) -> Command:
         prog=f"aign compress {argv[0]}",
         description="Make the network of a run thinner.",
     )
-    ranks = _ranks(opened.source, size)
+    ranks = _ranks(opened.source, size, schedule)
     plan = _plan(opened, schedule, ranks, training.steps)
     own = dataclasses.replace(training, steps=training.steps - plan.projection_steps)
     if plan.part == "projection":
@@ -98,16 +99,20 @@ def parse_compression(argv: Sequence[str]) -> Command:
     run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
     name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)
-    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(opened.source, ranks))
+    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(opened.source, ranks, schedule))
 
 
-def _ranks(source: Source, size: Size) -> Ranks:
+def _ranks(source: Source, size: Size, schedule: Schedule) -> Ranks:
     given = {name: value for name, value in dataclasses.asdict(size).items() if value is not None}
     if len(given) != 1:
         raise UserError(" and ".join(f"--{name}" for name in given) or "no size", "one of three is needed", USAGE)
     for name in given.keys() & {"flops", "latency"}:
         if not 0 < given[name] < 1:
             raise UserError(f"--{name} {given[name]}", "not a part of a whole", "give 0.5, say")
+    if schedule.method == "factorisation":
+        if size.flops is None:
+            raise UserError("method factorisation", "its ranks mean something else", "give --flops")
+        return factorised_within_macs(source.anatomy, source.cost, size.flops)
     if not source.anatomy.readings:
         raise UserError(type(source.network).__name__, _why_none(source), "nothing can be made thinner in it")
     if size.ranks is not None:
@@ -147,8 +152,10 @@ def _plan(opened: _Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Comp
     return dataclasses.replace(plan, part="projection", before=before, rounds=rounds[:-1], projection_steps=earlier)
 
 
-def _layers(source: Source, ranks: Ranks) -> Table:
+def _layers(source: Source, ranks: Ranks, schedule: Schedule) -> Table:
     anatomy, cost = source.anatomy, source.cost
+    if schedule.method == "factorisation":
+        return _factors(source, ranks)
     left = macs(anatomy, cost, ranks)
     title = f"{100 * left / cost.macs:.1f} % of {cost.macs / 1e6:,.1f} million multiplications are left"
     table = Table(title=title, title_justify="left", title_style="")
@@ -160,4 +167,12 @@ def _layers(source: Source, ranks: Ranks) -> Table:
         after = before * outputs / layer.num_out * inputs / layer.num_in
         why = f"what it gives {anatomy.left[name]}" if name in anatomy.left else ""
         table.add_row(name, str(layer.num_out), str(outputs), f"{before:,.2f}", f"{after:,.2f}", why)
+    return table
+
+
+def _factors(source: Source, ranks: Ranks) -> Table:
+    left = factorised_macs(source.anatomy, source.cost, ranks) / source.cost.macs
+    table = Table("layer", "channels", "rank", title=f"{100 * left:.1f} % of the multiplications are left")
+    for name, layer in source.anatomy.layers.items():
+        table.add_row(name, str(layer.num_out), str(ranks.get(name, "as it is")))
     return table

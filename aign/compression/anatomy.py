@@ -6,6 +6,7 @@ Wherever something else reads them (a sum of a residual block, a normalisation o
 stay, and the reason is told.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,6 +42,8 @@ class Layer:
     in_axis: int
     num_out: int
     num_in: int
+    num_taps: int
+    """Weights between an input and an output channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,9 @@ class Anatomy:
     """Names of what is observed, in the program's order."""
     outputs: tuple[str, ...]
 
-    def readers(self, layer: str) -> tuple[str, ...]:
-        """The layers that read the channels of one that may be projected: what is lost shows at their outlets."""
-        return tuple(reading.layer for reading in self.readings[layer])
+    def readers(self, *layers: str) -> tuple[str, ...]:
+        """The layers that read channels of these, which may be projected: what is lost shows at their outlets."""
+        return tuple(dict.fromkeys(reading.layer for layer in layers for reading in self.readings[layer]))
 
 
 class _Positional(nn.Module):
@@ -209,6 +212,7 @@ class _Walk:
             in_axis=what.in_axis,
             num_out=shape[what.out_axis],
             num_in=shape[what.in_axis],
+            num_taps=math.prod(shape[2:]),
         )
         self.readings[name] = []
         if what.groups != 1:

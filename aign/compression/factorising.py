@@ -10,7 +10,37 @@ import torch
 from torch import Tensor
 
 from aign.compression.anatomy import Anatomy
+from aign.compression.cost import Cost
+from aign.compression.ranks import Ranks, largest_within
 from aign.compression.thinning import BACK, THIN
+
+
+def factorised_macs(anatomy: Anatomy, cost: Cost, ranks: Mapping[str, int]) -> float:
+    """Multiplications that are left of the whole network's ``cost``, those that project back included."""
+    total = cost.macs
+    for name, rank in ranks.items():
+        layer = anatomy.layers[name]
+        total -= cost.layers[name].macs * (1 - rank / layer.num_out - rank / (layer.num_in * layer.num_taps))
+    return total
+
+
+def factorised_within_macs(anatomy: Anatomy, cost: Cost, part: float) -> Ranks:
+    """The largest ranks, the same part of what every layer could have, with at most this part of the multiplications.
+
+    A layer that would cost more than before is left as it is. Raises UserError if there are none.
+    """
+
+    def ranks(share: float) -> Ranks:
+        found: Ranks = {}
+        for name, layer in anatomy.layers.items():
+            rank = max(1, round(share * min(layer.num_out, layer.num_in * layer.num_taps)))
+            if factorised_macs(anatomy, cost, {name: rank}) < cost.macs:
+                found[name] = rank
+        return found
+
+    return ranks(
+        largest_within(part, lambda s: factorised_macs(anatomy, cost, ranks(s)) / cost.macs, f"--flops {part}")
+    )
 
 
 @torch.no_grad()

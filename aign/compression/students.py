@@ -4,7 +4,7 @@ Both infer what a generator infers. In training they also give ``FEATURES``, one
 layers make of it is from what they make in the teacher, the sum of the normalised reconstruction losses (Eq. 9, 11).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -36,12 +36,11 @@ class Frozen(nn.Module):
 
 
 class Teacher(nn.Module):
-    """The trained network: what those layers make of what is observed that read others that have become thin."""
+    """The trained network: what some of its layers make of what is observed."""
 
-    def __init__(self, anatomy: Anatomy, weights: Mapping[str, Tensor], thinned: Mapping[str, int]) -> None:
+    def __init__(self, anatomy: Anatomy, weights: Mapping[str, Tensor], layers: Iterable[str]) -> None:
         super().__init__()
-        readers = dict.fromkeys(reader for name in thinned for reader in anatomy.readers(name))
-        self.nodes = {reader: anatomy.outlets[reader].node for reader in readers}
+        self.nodes = {layer: anatomy.outlets[layer].node for layer in layers}
         self.weights = Frozen(weights)
         self._replay = Replay(anatomy)
         self.scales: Tensor
@@ -105,7 +104,7 @@ class Projected(Student):
         projections: Projections,
     ) -> None:
         super().__init__(network)
-        self.teacher = Teacher(anatomy, teacher, {name: p.shape[1] for name, p in projections.items()})
+        self.teacher = Teacher(anatomy, teacher, anatomy.readers(*projections))
         self.start = Frozen(start)
         self.proxies = nn.ModuleDict({name.replace(".", _DOT): Proxy(p) for name, p in projections.items()})
         self._replay, self._again = Replay(anatomy), _Again(anatomy, projections)

@@ -132,11 +132,12 @@ class Compressing(Task):
             start = thin or folded(anatomy, whole, self._first_columns(before, whole))
             own = {name: rank for name, rank in ranks.items() if name not in before}
             return Projected(self.source.network, anatomy, whole, start, first(own, start))
-        teacher = Teacher(anatomy, whole, ranks)
         if schedule.method == "factorisation":
+            teacher = Teacher(anatomy, whole, ranks)
             network = copied_thin(self.source.network, factorised(anatomy, whole, ranks))
-            names = {layer: f"{layer}.{BACK}" if layer in ranks else layer for layer in teacher.nodes}
+            names = {layer: f"{layer}.{BACK}" for layer in ranks}
             return Thin(network, dissect(network, self.source.example), teacher, names)
+        teacher = Teacher(anatomy, whole, anatomy.readers(*ranks))
         network = copied_thin(self.source.network, thin or folded(anatomy, whole, first(ranks, whole)))
         return Thin(network, anatomy, teacher, {layer: layer for layer in teacher.nodes if layer not in ranks})
 
