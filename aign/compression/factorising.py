@@ -38,9 +38,10 @@ def factorised_within_macs(anatomy: Anatomy, cost: Cost, part: float) -> Ranks:
                 found[name] = rank
         return found
 
-    return ranks(
-        largest_within(part, lambda s: factorised_macs(anatomy, cost, ranks(s)) / cost.macs, f"--flops {part}")
-    )
+    def left(share: float) -> float:
+        return factorised_macs(anatomy, cost, ranks(share)) / cost.macs
+
+    return ranks(largest_within(part, left, f"--flops {part}"))
 
 
 @torch.no_grad()
