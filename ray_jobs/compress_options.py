@@ -57,7 +57,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """A run to compress, and its network."""
 
     trained: Trained
@@ -66,11 +66,12 @@ class _Opened:
 
 
 @lru_cache(maxsize=1)
-def _open(address: str) -> _Opened:
+def opened(address: str) -> Opened:
+    """The run RUN[@STEP]. Raises UserError for what is none, or has no such checkpoint."""
     run, step = split_address(address)
     step = find_step(run, step)
     trained = open_run(run.uri, step)
-    return _Opened(trained, Source.of(trained.task), f"{run.uri}@{step}")
+    return Opened(trained, Source.of(trained.task), f"{run.uri}@{step}")
 
 
 def parse_compression(argv: Sequence[str]) -> Command:
@@ -80,8 +81,8 @@ def parse_compression(argv: Sequence[str]) -> Command:
             print(f"usage: {USAGE}\n\nOptions: aign compress RUN --help")
             raise SystemExit(0)
         raise UserError(argv[0] if argv else "no run", "a run comes first", USAGE)
-    opened = _open(argv[0])
-    before: RunConfig = opened.trained.run
+    subject = opened(argv[0])
+    before: RunConfig = subject.trained.run
     kinds = (Placement, Size, Schedule, TrainingConfig, DryRun)
     learnt = dataclasses.asdict(before.training) | {"steps": STEPS, "lr_schedule": "cosine", "warmup_steps": 0}
     place, size, schedule, training, what = parse_options(
@@ -91,15 +92,15 @@ def parse_compression(argv: Sequence[str]) -> Command:
         prog=f"aign compress {argv[0]}",
         description="Make the network of a run thinner.",
     )
-    ranks = _ranks(opened.source, size, schedule)
-    plan = _plan(opened, schedule, ranks, training.steps)
+    ranks = _ranks(subject.source, size, schedule)
+    plan = _plan(subject, schedule, ranks, training.steps)
     own = dataclasses.replace(training, steps=training.steps - plan.projection_steps)
     if plan.part == "projection":
         own = dataclasses.replace(own, generator_lr=schedule.projection_lr)
     run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
     name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)
-    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(opened.source, ranks, schedule))
+    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(subject.source, ranks, schedule))
 
 
 def _ranks(source: Source, size: Size, schedule: Schedule) -> Ranks:
@@ -136,15 +137,15 @@ def _latency(source: Source, share: float) -> float:
     return latency_ratio(source.thinned(columns), source.whole, observed)
 
 
-def _plan(opened: _Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Compression:
+def _plan(subject: Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Compression:
     """What is to be done, in which rounds."""
     shapes = {}
-    if opened.trained.run.compression:  # its options do not tell how thin it is
-        shapes = {name: tuple(value.shape) for name, value in opened.source.network.state_dict().items()}
-    plan = Compression(source=opened.address, ranks=ranks, schedule=schedule, shapes=shapes)
+    if subject.trained.run.compression:  # its options do not tell how thin it is
+        shapes = {name: tuple(value.shape) for name, value in subject.source.network.state_dict().items()}
+    plan = Compression(source=subject.address, ranks=ranks, schedule=schedule, shapes=shapes)
     if schedule.method not in PROJECTS:
         return plan
-    rounds = in_rounds(opened.source.anatomy, ranks, schedule.rounds)
+    rounds = in_rounds(subject.source.anatomy, ranks, schedule.rounds)
     if schedule.method == "projection":
         return dataclasses.replace(plan, rounds=rounds, projection_steps=round(schedule.projection_share * steps))
     before = {name: ranks[name] for names in rounds[:-1] for name in names}

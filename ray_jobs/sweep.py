@@ -12,7 +12,7 @@ from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.sweeps.book import Book, Record
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
-from ray_jobs.sweeps.results import line, ranked, repeating, summary_table
+from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
 
 
 def command(argv: list[str]) -> None:
@@ -58,6 +58,8 @@ def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
 def _report(sweep: Sweep, book: Book, bars: Bars) -> None:
     records = book.in_order()
     bars.console.print(summary_table(sweep, records))
+    for record in front(sweep, records):
+        bars.say(f"best at {sweep.options.cost} {record.metrics[sweep.options.cost or '']:.4g}: {line(sweep, record)}")
     for best in ranked(sweep, records)[:1]:
         bars.say(f"best: trial {best.trial:03d}, {sweep.folder.uri}/{best.run}")
         bars.say(f"again: {repeating(sweep, best)}")

@@ -32,6 +32,25 @@ def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
     return figure
 
 
+def front(sweep: Sweep, records: Sequence[Record], best: Sequence[Record]) -> Figure:
+    """The objective of finished trials against their cost, and a line through those that are best at their cost."""
+    cost = sweep.options.cost
+    assert cost is not None
+    done = [record for record in records if record.status == "finished" and record.objective is not None]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(
+        [record.metrics[cost] for record in done], [record.objective or 0.0 for record in done], c="0.75", s=30
+    )
+    along = [(record.metrics[cost], record.objective or 0.0) for record in best]
+    axes.plot(*zip(*along, strict=True), color=COLORS(0.25), marker="o", drawstyle="steps-pre")
+    for record, place in zip(best, along, strict=True):
+        axes.annotate(f"{record.trial}", place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel=_readable(cost), ylabel=_readable(sweep.metric))
+    _tidy(axes)
+    return figure
+
+
 def against_each_option(sweep: Sweep, records: Sequence[Record]) -> Figure:
     """The objective of finished trials against the value of every option: a range is an axis, spellings are columns."""
     names = list(sweep.space.options)

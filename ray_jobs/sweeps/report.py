@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from aign.tasks.base import readable
 from ray_jobs.console import spread
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.plan import Sweep
-from ray_jobs.sweeps.results import described, groups, ranked, repeating
+from ray_jobs.sweeps.results import described, front, groups, ranked, repeating
 
 MOST_PICTURES = 12
 STYLE = """
@@ -43,6 +44,8 @@ def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
     """The pictures that a sweep has something for, by title."""
     found = {}
     done = ranked(sweep, records)
+    if sweep.options.cost and done:
+        found["front"] = plots.front(sweep, records, front(sweep, records))
     if done:
         found["objective by option"] = plots.against_each_option(sweep, records)
         found["parallel coordinates"] = plots.parallel_coordinates(sweep, records)
@@ -81,6 +84,8 @@ def page(sweep: Sweep, records: Sequence[Record], pictures: dict[str, bytes]) ->
         ]
     if any(len(own) > 1 for _, own in groups(sweep, records)):
         parts += ["<h2>over seeds</h2>", _seeds_table(sweep, records)]
+    if best_at_each := front(sweep, records):
+        parts += [f"<h2>best at each {sweep.options.cost}</h2>", _front_table(sweep, best_at_each)]
     for title, image in pictures.items():
         parts.append(f"<h2>{title}</h2>{_image(title, image)}")
     with contextlib.suppress(StoreAway):  # all else is here, so the report follows later without them
@@ -114,6 +119,21 @@ def _image(words: str, png: bytes) -> str:
 
 def _space_rows(sweep: Sweep) -> list[list[str]]:
     return [[name, " | ".join(spellings)] for name, spellings in sweep.space.to_json().items()]
+
+
+def _front_table(sweep: Sweep, records: Sequence[Record]) -> str:
+    cost = sweep.options.cost
+    assert cost is not None
+    rows = [
+        [
+            f"{record.trial:03d}",
+            readable(record.metrics[cost]),
+            readable(record.objective or 0.0),
+            repeating(sweep, record),
+        ]
+        for record in records
+    ]
+    return _table(["trial", cost, sweep.metric, "the command that repeats it"], rows)
 
 
 def _seeds_table(sweep: Sweep, records: Sequence[Record]) -> str:

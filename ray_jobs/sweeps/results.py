@@ -19,6 +19,18 @@ def ranked(sweep: Sweep, records: Sequence[Record]) -> list[Record]:
     return sorted(done, key=lambda record: record.objective or 0.0, reverse=sweep.options.maximize)
 
 
+def front(sweep: Sweep, records: Sequence[Record]) -> list[Record]:
+    """Finished trials that no other beats in both objective and cost, the dearest first."""
+    cost = sweep.options.cost
+    if cost is None:
+        return []
+    found: list[Record] = []
+    for record in ranked(sweep, records):  # best objective first, so the next must be cheaper
+        if not found or record.metrics[cost] < found[-1].metrics[cost]:
+            found.append(record)
+    return found
+
+
 def repeating(sweep: Sweep, record: Record) -> str:
     """The command that repeats a trial as one run; for a path that no one run can take, where its network is.
 

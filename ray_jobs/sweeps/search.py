@@ -1,7 +1,7 @@
 """Optuna's tree-structured Parzen estimator over a space, as a searcher of Ray Tune that remembers earlier trials."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -13,16 +13,31 @@ from ray_jobs.sweeps.space import Point, Range, Space
 
 
 class OptunaSearch(Searcher):
-    """Suggests the config of a Trial. Trials that a scheduler ended early count as pruned, not as that good."""
+    """Suggests the config of a Trial. Trials that a scheduler ended early count as pruned, not as that good.
 
-    def __init__(self, space: Space, records: Iterable[Record], num_trials: int, maximize: bool, seed: int) -> None:
+    With a ``cost``, the name of a metric, it looks for what is best at each cost. The ``first`` points are tried first.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        records: Iterable[Record],
+        num_trials: int,
+        maximize: bool,
+        seed: int,
+        cost: str | None = None,
+        first: Sequence[Point] = (),
+    ) -> None:
         super().__init__(metric="objective", mode="max" if maximize else "min")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         records = sorted(records, key=lambda record: record.trial)
         self._space = space
         # with as many random trials as when it began, but other ones than those it has seen
         sampler = optuna.samplers.TPESampler(seed=seed + len(records))
-        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        self._cost = cost
+        less, more = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+        directions = [more if maximize else less, *([less] if cost else [])]
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
         over = [record for record in records if record.is_over]
         for record in over:
             self._remember(record)
@@ -30,6 +45,7 @@ class OptunaSearch(Searcher):
         taken = {record.trial for record in records}
         self._new = deque(trial for trial in range(num_trials) if trial not in taken)
         self._asked: dict[str, optuna.Trial] = {}
+        self._first = deque(zip(self._new, first, strict=False))
 
     def suggest(self, trial_id: str) -> Any:
         if self._left:
@@ -37,11 +53,14 @@ class OptunaSearch(Searcher):
             self._study.enqueue_trial(dict(record.point))
             return self._config(trial_id, record.trial, record.path)
         if self._new:
-            return self._config(trial_id, self._new.popleft(), [])
+            trial = self._new.popleft()
+            if self._first and self._first[0][0] == trial:
+                self._study.enqueue_trial(dict(self._first.popleft()[1]))
+            return self._config(trial_id, trial, [])
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._asked and "reason" not in result:
+        if trial_id in self._asked and "reason" not in result and self._cost is None:
             self._asked[trial_id].report(result["objective"], result["clock"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -51,7 +70,7 @@ class OptunaSearch(Searcher):
         if error or result is None or "reason" in result:
             self._study.tell(trial, state=TrialState.FAIL)
         elif result.get("done") and result.get("finished"):
-            self._study.tell(trial, result["objective"])
+            self._study.tell(trial, self._values(result["objective"], result["metrics"]))
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -67,6 +86,9 @@ class OptunaSearch(Searcher):
     def _config(self, trial_id: str, trial: int, path: list[dict[str, Any]]) -> dict[str, Any]:
         self._asked[trial_id] = asked = self._study.ask()
         return {"spec": {"trial": trial, "point": self._suggest(asked), "path": path}}
+
+    def _values(self, objective: float, metrics: Mapping[str, float]) -> list[float]:
+        return [objective, *([metrics[self._cost]] if self._cost else [])]
 
     def _suggest(self, trial: optuna.Trial) -> Point:
         point: Point = {}
@@ -86,9 +108,9 @@ class OptunaSearch(Searcher):
             optuna.trial.create_trial(
                 params=dict(record.point),
                 distributions=distributions,
-                value=record.objective if state == TrialState.COMPLETE else None,
+                values=self._values(record.objective or 0.0, record.metrics) if state == TrialState.COMPLETE else None,
                 state=state,
-                intermediate_values={int(clock): value for clock, value in record.history},
+                intermediate_values={} if self._cost else {int(clock): value for clock, value in record.history},
             )
         )
 

@@ -72,6 +72,10 @@ class Range:
         """The number that the command line can spell, inside the range."""
         return self._from_unit(self.to_unit(value))
 
+    @property
+    def middle(self) -> float | int:
+        return self._from_unit(0.5)
+
     def to_unit(self, value: float) -> float:
         """Where in the range a number lies, 0 to 1."""
         low, high, value = (math.log(x) if self.kind == "log" else x for x in (self.low, self.high, value))
@@ -98,7 +102,7 @@ class Alternative:
     @property
     def middle(self) -> str:
         """The spelling with the number in the middle of each range."""
-        return self.spelled([interval.clipped((interval.low + interval.high) / 2) for interval in self.ranges])
+        return self.spelled([interval.middle for interval in self.ranges])
 
     def spelled(self, numbers: Sequence[float]) -> str:
         """The spelling with numbers in place of ranges."""
@@ -133,7 +137,12 @@ class Space:
 
     def middle(self) -> dict[str, str]:
         """A value for every option: its first alternative, with numbers from the middle of its ranges."""
-        return {name: alternatives[0].middle for name, alternatives in self.options.items()}
+        return self.values(self.middle_point())
+
+    def middle_point(self) -> Point:
+        """The place where those values are."""
+        point: Point = dict.fromkeys(self.options, 0)
+        return point | {name: self.ranges[name].middle for name in self.own_ranges(point)}
 
     def to_json(self) -> dict[str, list[str]]:
         return {name: [a.spelling for a in alternatives] for name, alternatives in self.options.items()}

@@ -18,6 +18,7 @@ from aign.errors import last_line
 from ray_jobs.stopping import StopSignal
 from ray_jobs.sweeps.book import Book, Record, Status
 from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.sweeps.ranks import first_points
 from ray_jobs.sweeps.search import OptunaSearch
 from ray_jobs.sweeps.trial import Trial
 
@@ -71,7 +72,15 @@ def _tune_config(sweep: Sweep, book: Book, specs: list[dict[str, Any]] | None) -
     options = sweep.options
     searcher: Any = None
     if specs is None:
-        searcher = OptunaSearch(sweep.space, book.in_order(), sweep.num_trials, options.maximize, options.sweep_seed)
+        searcher = OptunaSearch(
+            sweep.space,
+            book.in_order(),
+            sweep.num_trials,
+            options.maximize,
+            options.sweep_seed,
+            options.cost,
+            [] if book.records else first_points(sweep),
+        )
     elif options.scheduler != "pbt":  # a population's paused members would count, and keep others from beginning
         searcher = BasicVariantGenerator(max_concurrent=options.max_concurrent)
     return tune.TuneConfig(
