@@ -199,9 +199,11 @@ class _Walk:
         name = weight.removesuffix(".weight")
         shape = what.weight.meta["val"].shape
         bias = self.stored.get(what.bias.name) if what.bias is not None else None
-        if name in self.layers:
-            self._keep(node, f"is read by {name}, which is used more than once")
+        shared = any(len(stored.users) > 1 for stored in (what.weight, what.bias) if stored is not None)
+        if shared:
+            self._keep(node, f"is read by {name}, whose weights are used more than once")
             self.left[name] = "its weights are used more than once"
+        if name in self.layers:
             return
         self.layers[name] = Layer(
             name=name,
@@ -218,9 +220,9 @@ class _Walk:
         if what.groups != 1:
             self._keep(node, f"is read by {name}, whose channels form {what.groups} groups")
             self.left[name] = f"its channels form {what.groups} groups"
-        elif layout and layout.axis == what.reads_axis:
+        elif layout and layout.axis == what.reads_axis and not shared:
             self._read(name, layout)
-        elif layout:
+        elif layout and not shared:
             self._keep(node, f"is read by {name} along another axis")
         axis = what.reads_axis
         self.layouts[node.name] = _Layout(axis, (_Segment(name, shape[what.out_axis]),))

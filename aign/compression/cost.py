@@ -23,8 +23,8 @@ class LayerCost:
     macs: float
     """Multiplications with an addition."""
     parameters: int
-    activation_bytes: float
-    """Of what it gives."""
+    num_outputs: int
+    """Numbers that it gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Cost:
 
     macs: float
     parameters: int
-    activation_bytes: float
+    activation_bytes: int
     """Of what all convolutions and linear layers give, as the paper counts feature maps."""
     layers: Mapping[str, LayerCost]
 
@@ -43,11 +43,14 @@ def cost_of(network: nn.Module, observed: Mapping[str, Tensor]) -> Cost:
     """What evaluating a network costs; ``observed`` is an example of any number of samples."""
     num_samples = len(next(iter(observed.values())))
     layers = {name: module for name, module in network.named_modules() if is_layer(module)}
-    given: dict[str, float] = dict.fromkeys(layers, 0.0)
+    given: dict[str, int] = dict.fromkeys(layers, 0)
+    num_bytes = 0
 
     def hook(name: str):
         def count(module: nn.Module, inputs: object, output: Tensor) -> None:
-            given[name] += output.numel() * output.element_size() / num_samples
+            nonlocal num_bytes
+            given[name] += output.numel() // num_samples
+            num_bytes += output.numel() * output.element_size() // num_samples
 
         return count
 
@@ -66,14 +69,14 @@ def cost_of(network: nn.Module, observed: Mapping[str, Tensor]) -> Cost:
         name: LayerCost(
             macs=sum(flops.get(f"{root}.{name}", {}).values()) / 2 / num_samples,
             parameters=sum(p.numel() for p in module.parameters()),
-            activation_bytes=given[name],
+            num_outputs=given[name],
         )
         for name, module in layers.items()
     }
     return Cost(
         macs=counter.get_total_flops() / 2 / num_samples,
         parameters=sum(p.numel() for p in network.parameters()),
-        activation_bytes=sum(given.values()),
+        activation_bytes=num_bytes,
         layers=by_layer,
     )
 

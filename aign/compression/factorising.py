@@ -19,8 +19,8 @@ def factorised_macs(anatomy: Anatomy, cost: Cost, ranks: Mapping[str, int]) -> f
     """Multiplications that are left of the whole network's ``cost``, those that project back included."""
     total = cost.macs
     for name, rank in ranks.items():
-        layer = anatomy.layers[name]
-        total -= cost.layers[name].macs * (1 - rank / layer.num_out - rank / (layer.num_in * layer.num_taps))
+        own = cost.layers[name]
+        total += own.num_outputs * rank - own.macs * (1 - rank / anatomy.layers[name].num_out)
     return total
 
 
