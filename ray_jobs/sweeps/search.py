@@ -1,7 +1,7 @@
 """Optuna's tree-structured Parzen estimator over a space, as a searcher of Ray Tune that remembers earlier trials."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -70,7 +70,8 @@ class OptunaSearch(Searcher):
         if error or result is None or "reason" in result:
             self._study.tell(trial, state=TrialState.FAIL)
         elif result.get("done") and result.get("finished"):
-            self._study.tell(trial, self._values(result["objective"], result["metrics"]))
+            costs = [result[f"metrics/{self._cost}"]] if self._cost else []  # Tune has made one level of it
+            self._study.tell(trial, [result["objective"], *costs])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -87,8 +88,8 @@ class OptunaSearch(Searcher):
         self._asked[trial_id] = asked = self._study.ask()
         return {"spec": {"trial": trial, "point": self._suggest(asked), "path": path}}
 
-    def _values(self, objective: float, metrics: Mapping[str, float]) -> list[float]:
-        return [objective, *([metrics[self._cost]] if self._cost else [])]
+    def _values(self, record: Record) -> list[float]:
+        return [record.objective or 0.0, *([record.metrics[self._cost]] if self._cost else [])]
 
     def _suggest(self, trial: optuna.Trial) -> Point:
         point: Point = {}
@@ -108,7 +109,7 @@ class OptunaSearch(Searcher):
             optuna.trial.create_trial(
                 params=dict(record.point),
                 distributions=distributions,
-                values=self._values(record.objective or 0.0, record.metrics) if state == TrialState.COMPLETE else None,
+                values=self._values(record) if state == TrialState.COMPLETE else None,
                 state=state,
                 intermediate_values={} if self._cost else {int(clock): value for clock, value in record.history},
             )
