@@ -1,6 +1,7 @@
 """Pictures of a sweep. Colour is the objective everywhere: dark is better; grey trials did not finish."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,11 +12,22 @@ from matplotlib.figure import Figure
 
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.sweeps.space import RANGE
 
 COLORS = colormaps["viridis"]
 UNFINISHED = "0.75"
 JITTER = 0.12
 METRICS_IN_ROW = 3
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """An axis of a space."""
+
+    option: str
+    number: int | None
+    """Which of the numbers in the option's spelling; None: the option's value."""
+    label: str
 
 
 def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
@@ -53,33 +65,33 @@ def front(sweep: Sweep, records: Sequence[Record], best: Sequence[Record]) -> Fi
 
 def against_each_option(sweep: Sweep, records: Sequence[Record]) -> Figure:
     """The objective of finished trials against the value of every option: a range is an axis, spellings are columns."""
-    names = list(sweep.space.options)
-    figure = Figure(figsize=(8, 3.2 * len(names)), layout="constrained")
-    for name, axes in zip(names, np.atleast_1d(figure.subplots(len(names))), strict=True):
-        _against(axes, sweep, records, name, sweep.metric)
+    found = coordinates(sweep)
+    figure = Figure(figsize=(8, 3.2 * len(found)), layout="constrained")
+    for coordinate, axes in zip(found, np.atleast_1d(figure.subplots(len(found))), strict=True):
+        _against(axes, sweep, records, coordinate, sweep.metric)
     return figure
 
 
-def every_metric(sweep: Sweep, records: Sequence[Record], name: str) -> Figure:
+def every_metric(sweep: Sweep, records: Sequence[Record], coordinate: Coordinate) -> Figure:
     """All metrics of finished trials against the value of one option."""
     metrics = list(dict.fromkeys(metric for record in records for metric in record.metrics))
     num_rows = -(-len(metrics) // METRICS_IN_ROW)
     figure = Figure(figsize=(8, 2.4 * num_rows), layout="constrained")
     panels = list(figure.subplots(num_rows, METRICS_IN_ROW).flat)
     for metric, axes in zip(metrics, panels, strict=False):
-        _against(axes, sweep, records, name, metric)
+        _against(axes, sweep, records, coordinate, metric)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
     return figure
 
 
-def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], name: str, metric: str) -> None:
+def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], where: Coordinate, metric: str) -> None:
     """A metric of finished trials against the value of an option; a line joins means where nothing else differs."""
     done = [record for record in records if record.status == "finished" and metric in record.metrics]
-    places, labels, log = _places(sweep, name, done)
+    places, labels, log = _places(sweep, where, done)
     values = np.array([record.metrics[metric] for record in done], dtype=float)
     different, color = np.unique(places), _colors(sweep, records)
-    if alone(sweep) == name:
+    if alone(sweep) == where:
         axes.plot(different, [values[places == place].mean() for place in different], color="0.8", zorder=0)
     crowded = labels and len(different) < len(places)
     jitter = JITTER * np.random.default_rng(0).uniform(-1, 1, len(places)) if crowded else 0.0
@@ -89,19 +101,19 @@ def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], name: str, met
         axes.set_xticks(range(len(labels)), labels, rotation=20 if turned else 0, ha="right" if turned else "center")
     if log:
         axes.set_xscale("log")
-    axes.set(xlabel=_readable(name), ylabel=_readable(metric))
+    axes.set(xlabel=where.label, ylabel=_readable(metric))
     _tidy(axes)
 
 
 def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
     """A line for each finished trial through its options to its objective."""
     done = [record for record in records if record.status == "finished" and np.isfinite(record.objective or np.inf)]
-    names = [*sweep.space.options, sweep.metric]
-    figure = Figure(figsize=(max(6, 2.2 * len(names)), 4.5), layout="constrained")
+    found = [*coordinates(sweep), None]
+    figure = Figure(figsize=(max(6, 2.2 * len(found)), 4.5), layout="constrained")
     axes = figure.subplots()
     heights = []
-    for i, name in enumerate(names):
-        places, labels, log = _places(sweep, name, done)
+    for i, coordinate in enumerate(found):
+        places, labels, log = _places(sweep, coordinate, done) if coordinate else (_objectives(done), [], False)
         values = np.log10(places) if log else places
         low, high = (values.min(), values.max()) if len(values) else (0, 1)
         heights.append((values - low) / (high - low) if high > low else np.full(len(values), 0.5))
@@ -110,19 +122,32 @@ def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
         for text, height in marks or (ends if high > low else [(ends[0][0], 0.5)]):
             axes.text(i + 0.02, height, f" {text}", va="center", fontsize=8, zorder=3)
         axes.axvline(i, color="0.6", linewidth=1)
-    lines = [np.stack([np.arange(len(names)), own], -1) for own in np.array(heights).T]
+    lines = [np.stack([np.arange(len(found)), own], -1) for own in np.array(heights).T]
     color = _colors(sweep, records)
     axes.add_collection(LineCollection(lines, colors=[color(record) for record in done], linewidths=1.6, alpha=0.85))
-    axes.set(xlim=(-0.1, len(names) - 0.6), ylim=(-0.06, 1.06), yticks=[])
-    axes.set_xticks(range(len(names)), [_readable(name) for name in names])
+    axes.set(xlim=(-0.1, len(found) - 0.6), ylim=(-0.06, 1.06), yticks=[])
+    axes.set_xticks(range(len(found)), [c.label if c else _readable(sweep.metric) for c in found])
     axes.spines[:].set_visible(False)
     return figure
 
 
-def alone(sweep: Sweep) -> str | None:
-    """The one option that is searched, beside the seed; None if there are several or none."""
-    names = [name for name in sweep.space.options if name != "seed"]
-    return names[0] if len(names) == 1 else None
+def coordinates(sweep: Sweep) -> list[Coordinate]:
+    """The axes of the space: its options, and of one whose spelling has several numbers each of them."""
+    found = []
+    for name, alternatives in sweep.space.options.items():
+        several = len(alternatives) == 1 and len(alternatives[0].ranges) > 1
+        if several:
+            before = RANGE.split(alternatives[0].spelling)[:-1:2]  # what stands before each range
+            found += [Coordinate(name, k, text.strip(" ,=") or name) for k, text in enumerate(before)]
+        else:
+            found.append(Coordinate(name, None, _readable(name)))
+    return found
+
+
+def alone(sweep: Sweep) -> Coordinate | None:
+    """The one that is searched, beside the seed; None if there are several or none."""
+    found = [coordinate for coordinate in coordinates(sweep) if coordinate.option != "seed"]
+    return found[0] if len(found) == 1 else None
 
 
 def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:
@@ -144,16 +169,20 @@ def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _places(sweep: Sweep, name: str, records: Sequence[Record]) -> tuple[np.ndarray, list[str], bool]:
-    """Where trials lie on the axis of an option or the objective: numbers, perhaps logarithmic, or labelled columns.
+def _objectives(records: Sequence[Record]) -> np.ndarray:
+    return np.array([record.objective for record in records], dtype=float)
 
-    Of a path it is where it ended.
-    """
-    if name == sweep.metric:
-        return np.array([record.objective for record in records], dtype=float), [], False
+
+def _places(sweep: Sweep, where: Coordinate, records: Sequence[Record]) -> tuple[np.ndarray, list[str], bool]:
+    """Where trials lie on an axis: numbers, perhaps logarithmic, or labelled columns; of a path where it ended."""
+    name = where.option
+    if where.number is not None:
+        key = f"{name}.0.{where.number}"
+        log = sweep.space.ranges[key].kind == "log"
+        return np.array([record.point[key] for record in records], dtype=float), [], log
     spellings = [record.path[-1]["values"][name] for record in records]
     numbers = [_number(spelling) for spelling in spellings]
-    own = [interval for where, interval in sweep.space.ranges.items() if where.rsplit(".", 2)[0] == name]
+    own = [interval for key, interval in sweep.space.ranges.items() if key.rsplit(".", 2)[0] == name]
     if own and None not in numbers:
         return np.array(numbers, dtype=float), [], all(interval.kind == "log" for interval in own)
     labels = sorted(set(spellings), key=lambda text: (_number(text) is None, _number(text) or 0, text))

@@ -50,7 +50,7 @@ def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
         found["objective by option"] = plots.against_each_option(sweep, records)
         found["parallel coordinates"] = plots.parallel_coordinates(sweep, records)
         if only := plots.alone(sweep):
-            found[f"every metric by {only.replace('_', ' ')}"] = plots.every_metric(sweep, records, only)
+            found[f"every metric by {only.label}"] = plots.every_metric(sweep, records, only)
     if sweep.options.scheduler == "pbt" and done:
         found["paths"] = plots.paths(sweep, records)
     if any(record.history for record in records):
