@@ -160,14 +160,19 @@ def _layers(source: Source, ranks: Ranks, schedule: Schedule) -> Table:
     left = macs(anatomy, cost, ranks)
     title = f"{100 * left / cost.macs:.1f} % of {cost.macs / 1e6:,.1f} million multiplications are left"
     table = Table(title=title, title_justify="left", title_style="")
-    for column in ("layer", "channels", "left", "millions", "left ", "why it is left"):
+    for column in ("layer", "channels", "million multiplications", "thousand weights", "why it is left"):
         table.add_column(column, justify="left" if column.startswith(("layer", "why")) else "right")
     for name, layer in anatomy.layers.items():
         outputs, inputs = ranks.get(name, layer.num_out), num_inputs(anatomy, name, ranks)
-        before = cost.layers[name].macs / 1e6
+        before, taps = cost.layers[name].macs / 1e6, layer.num_taps / 1e3
         after = before * outputs / layer.num_out * inputs / layer.num_in
-        why = f"what it gives {anatomy.left[name]}" if name in anatomy.left else ""
-        table.add_row(name, str(layer.num_out), str(outputs), f"{before:,.2f}", f"{after:,.2f}", why)
+        table.add_row(
+            name,
+            f"{layer.num_out} → {outputs}",
+            f"{before:,.2f} → {after:,.2f}",
+            f"{layer.num_out * layer.num_in * taps:,.1f} → {outputs * inputs * taps:,.1f}",
+            f"what it gives {anatomy.left[name]}" if name in anatomy.left else "",
+        )
     return table
 
 

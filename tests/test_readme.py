@@ -19,7 +19,7 @@ LINES = [line for _, block in BLOCKS for line in block.replace("\\\n", " ").spli
 COMMANDS = [line for line in LINES if line.startswith("aign ")]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 SHORT = shlex.split("--steps 4 --evaluate-every 4 --checkpoint-every 4")
-FACES = shlex.split("--size 44 --num-images 400 --width 8 --num-blocks 1 --discriminator-width 4 --batch-size 4")
+FACES = shlex.split("--size 44 --num-images 400 --width 8 --discriminator-width 4 --batch-size 4")
 SMALL = {
     "pose": shlex.split("--width 16 --num-blocks 1 --batch-size 16"),
     "superres": FACES,
@@ -34,11 +34,12 @@ def small(command: str, bucket: str) -> list[str]:
     words = shlex.split(command.replace("s3://bucket", bucket).replace("--seeds 0 1 2", "--seeds 0"))
     if words[1] == "sweep":
         words += ["--trials", "2", "--workers", "0"]
-    if words[1] in ("train", "compare", "sweep"):
+    if words[1] in ("train", "compare", "sweep", "compress"):
         if "--steps" in words:
             at = words.index("--steps")
             del words[at : at + 2]
-        words += SHORT + SMALL[words[2]]
+        compresses = "compress" in words[1:3]  # the network of a run that is small already
+        words += SHORT + ([] if compresses else SMALL[words[2]])
     return words
 
 

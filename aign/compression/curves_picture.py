@@ -27,5 +27,5 @@ def draw_curves(points: Sequence[Mapping[str, Any]], metric: str | None, whole: 
     panels[0].set_yscale("log")
     if whole is not None:
         panels[-1].axhline(whole, color="0.6", linestyle="--", linewidth=1, label="whole network")
-    panels[-1].legend(title="the first layer is darkest", frameon=False, fontsize=8)
+    panels[-1].legend(title="the first layer is darkest", frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0))
     return figure

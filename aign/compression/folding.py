@@ -19,7 +19,12 @@ def folded(anatomy: Anatomy, weights: Mapping[str, Tensor], projections: Project
 
     All weights are given back, those that no projection touches as they are.
     """
-    thin = half_folded(anatomy, weights, projections)
+    return with_outputs_folded(anatomy, half_folded(anatomy, weights, projections), projections)
+
+
+def with_outputs_folded(anatomy: Anatomy, half: Mapping[str, Tensor], projections: Projections) -> dict[str, Tensor]:
+    """The thinner network's weights from those that are ``half_folded``."""
+    thin = dict(half)
     for name, projection in projections.items():
         layer = anatomy.layers[name]
         thin[layer.weight] = _contracted(thin[layer.weight], layer.out_axis, projection)

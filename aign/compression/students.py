@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aign.compression.anatomy import Anatomy
-from aign.compression.folding import Projections, folded, half_folded
+from aign.compression.folding import Projections, folded, half_folded, with_outputs_folded
 from aign.compression.polar import Proxy
 from aign.compression.replay import Replay, applied
 
@@ -118,14 +118,15 @@ class Projected(Student):
 
     def forward(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         projections = self.projections()
-        anatomy, start = self._replay.anatomy, self.start()
-        weights = folded(anatomy, start, projections)
+        anatomy = self._replay.anatomy
+        half = half_folded(anatomy, self.start(), projections)
+        weights = with_outputs_folded(anatomy, half, projections)
         if not self.training:
             return self._replay.infer(weights, observed)
         whole = {layer: node for layer, node in self.teacher.nodes.items() if layer not in self._again.reads}
         inferred, values = self._replay.look(weights, observed, {*whole.values(), *self._again.reads.values()})
         made = {layer: values[node] for layer, node in whole.items()}
-        made |= self._again(values, half_folded(anatomy, start, projections), self.teacher.nodes)
+        made |= self._again(values, half, self.teacher.nodes)
         return {**inferred, FEATURES: self.teacher.distance(observed, made)}
 
 

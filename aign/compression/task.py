@@ -25,7 +25,7 @@ CALIBRATION = 128
 """Samples that projections begin with and features are normalised by."""
 TIMED = 16
 """Samples that latency is measured on."""
-COSTS = ("macs_percent", "parameters_percent", "latency_percent")
+COSTS = ("macs_percent", "parameters_percent", "activations_percent", "latency_percent")
 Weights = Mapping[str, Tensor]
 
 
@@ -83,8 +83,8 @@ class Compressing(Task):
 
     @cached_property
     def costs(self) -> dict[str, float]:
-        """In percent of those of the source with its batch norms folded: multiplications, parameters, and seconds for
-        ``TIMED`` samples on one thread."""
+        """In percent of those of the source with its batch norms folded: multiplications, parameters, memory of
+        activations, and seconds for ``TIMED`` samples (on one thread of a CPU)."""
         thin = self.thin_network()
         before, after = self.source.cost, cost_of(thin, self.source.example)
         observed = {name: values[:TIMED] for name, values in self.test["observed"].items()}
@@ -92,6 +92,7 @@ class Compressing(Task):
         return {
             "macs_percent": 100 * after.macs / before.macs,
             "parameters_percent": 100 * after.parameters / before.parameters,
+            "activations_percent": 100 * after.activation_bytes / before.activation_bytes,
             "latency_percent": 100 * latency_ratio(thin, whole, observed),
         }
 
