@@ -11,7 +11,7 @@ from aign.compression.folding import Projections
 from aign.compression.polar import polar
 from aign.compression.replay import Replay
 
-Start = Literal["activation", "magnitude", "components", "random"]
+Start = Literal["contribution", "activation", "magnitude", "components", "random"]
 
 
 @torch.no_grad()
@@ -25,11 +25,12 @@ def first_projections(
 ) -> Projections:
     """P by layer: columns of the identity for the channels that
 
-    activation   the next layers read the largest values of, on average over what is ``observed``
-    magnitude    have the largest kernels (sum of absolute values; Li et al., ICLR 2017)
+    contribution   change most of what the next layers give: their mean size times that of the kernels that read them
+    activation     the next layers read the largest values of, on average over what is ``observed``
+    magnitude      have the largest kernels (sum of absolute values; Li et al., ICLR 2017)
 
-    or the principal components of a layer's output (components), or random columns (random). At full rank the first two
-    change nothing but the order of channels.
+    or the principal components of a layer's output (components), or random columns (random). At full rank the first
+    three change nothing but the order of channels.
     """
     rng = torch.Generator().manual_seed(seed)
     if start == "random":
@@ -43,6 +44,8 @@ def first_projections(
         values = Replay(anatomy).look(weights, observed, nodes)[1]
         return {name: _components(values[anatomy.layers[name].node], rank) for name, rank in ranks.items()}
     sizes = activations(anatomy, weights, ranks, observed)
+    if start == "contribution":
+        sizes = {name: size * _hearing(anatomy, weights, name) for name, size in sizes.items()}
     return {name: _chosen(sizes[name], rank) for name, rank in ranks.items()}
 
 
@@ -70,6 +73,17 @@ def _mean_size(value: Tensor, num_channels: int, reading: Reading) -> Tensor:
     axis = 1 if value.shape[1] >= reading.offset + num_channels * reading.positions else value.ndim - 1
     own = value.narrow(axis, reading.offset, num_channels * reading.positions)
     return own.unflatten(axis, (num_channels, reading.positions)).abs().movedim(axis, 0).flatten(1).mean(1)
+
+
+def _hearing(anatomy: Anatomy, weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """The size of the kernels that read each channel of a layer, of all its readers together."""
+    num_channels, squares = anatomy.layers[name].num_out, []
+    for reading in anatomy.readings[name]:
+        layer = anatomy.layers[reading.layer]
+        read = weights[layer.weight].narrow(layer.in_axis, reading.offset, num_channels * reading.positions)
+        by_channel = read.unflatten(layer.in_axis, (num_channels, reading.positions)).movedim(layer.in_axis, 0)
+        squares.append(by_channel.flatten(1).square().sum(1))
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def _kernel_sizes(anatomy: Anatomy, weights: Mapping[str, Tensor], name: str) -> Tensor:

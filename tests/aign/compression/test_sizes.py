@@ -134,17 +134,26 @@ def test_first_projections(source):
         weights["layers.0.weight"][[2, 5, 7]] *= 100.0
     chosen = first_projections("magnitude", anatomy, weights, ranks, images(), 0)["layers.0"]
     assert chosen.argmax(0).tolist() == [2, 5, 7]
-    for start in ("activation", "magnitude", "components", "random"):
+    for start in ("contribution", "activation", "magnitude", "components", "random"):
         p = first_projections(start, anatomy, weights, ranks, images(), 0)["layers.0"]
         torch.testing.assert_close(p.mT @ p, torch.eye(3), atol=1e-5, rtol=0)
 
 
-def test_channels_that_nobody_can_hear_go_first(source):
+@torch.no_grad()
+@pytest.mark.parametrize("start", ["activation", "contribution"])
+def test_channels_that_say_nothing_go_first(source, start):
     anatomy, weights = source.anatomy, source.weights
-    with torch.no_grad():
-        weights["layers.0.weight"][4] = 0.0
-        weights["layers.0.bias"][4] = 0.0
-    p = first_projections("activation", anatomy, weights, {"layers.0": 11}, images(), 0)["layers.0"]
+    weights["layers.0.weight"][4] = 0.0
+    weights["layers.0.bias"][4] = 0.0
+    p = first_projections(start, anatomy, weights, {"layers.0": 11}, images(), 0)["layers.0"]
+    assert p.sum(1).tolist() == [1.0] * 4 + [0.0] + [1.0] * 7
+
+
+@torch.no_grad()
+def test_channels_that_nobody_hears_contribute_nothing(source):
+    anatomy, weights = source.anatomy, source.weights
+    weights["layers.4.weight"][:, 4] = 0.0
+    p = first_projections("contribution", anatomy, weights, {"layers.0": 11}, images(), 0)["layers.0"]
     assert p.sum(1).tolist() == [1.0] * 4 + [0.0] + [1.0] * 7
 
 

@@ -134,14 +134,14 @@ def test_learnt_projections_beat_random_ones():
     """As in the paper's Table 1, in features of a toy network."""
     run = run_of("digits", generator_lr=1e-2)
     found = {}
-    for start in ("activation", "random"):
+    for start in ("contribution", "random"):
         task, _ = begun(run, part="projection", start=start, gamma=0.0)
         engines = make_engines(task, run.training)
         (stage,) = task.stages
         batch = draw_batch(task, stage, run.training, 0)
         terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0][FEATURES] for step in range(20)]
         found[start] = terms
-    assert found["activation"][-1] < found["random"][0]
+    assert found["contribution"][-1] < found["random"][0]
     assert found["random"][-1] < found["random"][0]
 
 
