@@ -22,9 +22,9 @@ class Schedule:
     """projection: cascaded projection, then relaxation and fine-tuning; projection-only: no more than that. What it is
     compared with: random projections, channels chosen by the magnitude of their kernels or by their activation, and a
     factorisation, all relaxed and fine-tuned as long; scratch: the thin network trained as the first one was."""
-    start: Start = "contribution"
+    start: Start = "best"
     """What learnt projections begin with: the channels that contribute most to the next layers, those of largest
-    activation or kernel magnitude, principal components, or random columns."""
+    activation or kernel magnitude, for each layer the best of these, principal components, or random columns."""
     gamma: float = 1.0
     """Weight of the task's own objective beside the reconstruction of features (gamma of Eq. 10)."""
     projection_share: float = 0.3

@@ -38,7 +38,7 @@ def measure_layers(source: Source, observed: Mapping[str, Tensor], shares: Seque
     for layer in anatomy.readings:
         for share in shares:
             rank = max(1, round(share * anatomy.layers[layer].num_out))
-            first = first_projections("contribution", anatomy, weights, {layer: rank}, observed, seed=0)
+            first = first_projections("best", anatomy, weights, {layer: rank}, observed, seed=0)
             student = Projected(source.network, anatomy, weights, weights, first)
             student.teacher.calibrate(observed)
             error = _learn(student, dict(observed))

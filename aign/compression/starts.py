@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from aign.compression.anatomy import Anatomy, Reading
-from aign.compression.folding import Projections
+from aign.compression.folding import Projections, folded
 from aign.compression.polar import polar
 from aign.compression.replay import Replay
 
-Start = Literal["contribution", "activation", "magnitude", "components", "random"]
+Start = Literal["best", "contribution", "activation", "magnitude", "components", "random"]
+CHOICES: tuple[Start, ...] = ("contribution", "activation", "magnitude")
+"""What ``best`` chooses from."""
 
 
 @torch.no_grad()
@@ -29,9 +31,12 @@ def first_projections(
     activation     the next layers read the largest values of, on average over what is ``observed``
     magnitude      have the largest kernels (sum of absolute values; Li et al., ICLR 2017)
 
-    or the principal components of a layer's output (components), or random columns (random). At full rank the first
-    three change nothing but the order of channels.
+    or the principal components of a layer's output (components), or random columns (random). ``best`` takes for each
+    layer that one of the first three whose channels lose least of what the next layers make of them. At full rank these
+    change nothing but the order of channels.
     """
+    if start == "best":
+        return _best(anatomy, weights, ranks, observed)
     rng = torch.Generator().manual_seed(seed)
     if start == "random":
         return {
@@ -47,6 +52,25 @@ def first_projections(
     if start == "contribution":
         sizes = {name: size * _hearing(anatomy, weights, name) for name, size in sizes.items()}
     return {name: _chosen(sizes[name], rank) for name, rank in ranks.items()}
+
+
+def _best(
+    anatomy: Anatomy, weights: Mapping[str, Tensor], ranks: Mapping[str, int], observed: Mapping[str, Tensor]
+) -> Projections:
+    nodes = {name: [anatomy.outlets[reader].node for reader in anatomy.readers(name)] for name in ranks}
+    replay, found = Replay(anatomy), {}
+    taught = replay.look(weights, observed, {node for own in nodes.values() for node in own})[1]
+    candidates = [first_projections(start, anatomy, weights, ranks, observed, 0) for start in CHOICES]
+
+    def lost(name: str, projection: Tensor) -> float:
+        """What is lost if this layer alone is projected."""
+        made = replay.look(folded(anatomy, weights, {name: projection}), observed, nodes[name])[1]
+        errors = [(made[node] - taught[node]).square().mean() / taught[node].square().mean() for node in nodes[name]]
+        return torch.stack(errors).sum().item()
+
+    for name in ranks:
+        found[name] = min((one[name] for one in candidates), key=lambda projection, own=name: lost(own, projection))
+    return found
 
 
 def activations(

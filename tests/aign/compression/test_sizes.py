@@ -8,10 +8,12 @@ from torch import nn
 
 from aign.compression.cost import cost_of, latency_ratio
 from aign.compression.factorising import factorised, factorised_macs, factorised_within_macs
+from aign.compression.folding import folded
 from aign.compression.ranks import macs, parse_ranks, uniform, uniform_within_macs
+from aign.compression.replay import Replay
 from aign.compression.rounds import in_rounds
 from aign.compression.source import Source
-from aign.compression.starts import first_projections
+from aign.compression.starts import CHOICES, first_projections
 from aign.compression.thinning import copied_thin, take_over
 from aign.errors import UserError
 from tests.aign.compression.networks import Bottleneck, UNet, flattened, images, plain, settled
@@ -134,19 +136,34 @@ def test_first_projections(source):
         weights["layers.0.weight"][[2, 5, 7]] *= 100.0
     chosen = first_projections("magnitude", anatomy, weights, ranks, images(), 0)["layers.0"]
     assert chosen.argmax(0).tolist() == [2, 5, 7]
-    for start in ("contribution", "activation", "magnitude", "components", "random"):
+    for start in ("best", "contribution", "activation", "magnitude", "components", "random"):
         p = first_projections(start, anatomy, weights, ranks, images(), 0)["layers.0"]
         torch.testing.assert_close(p.mT @ p, torch.eye(3), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("start", ["activation", "contribution"])
+@pytest.mark.parametrize("start", ["activation", "contribution", "best"])
 def test_channels_that_say_nothing_go_first(source, start):
     anatomy, weights = source.anatomy, source.weights
     weights["layers.0.weight"][4] = 0.0
     weights["layers.0.bias"][4] = 0.0
     p = first_projections(start, anatomy, weights, {"layers.0": 11}, images(), 0)["layers.0"]
     assert p.sum(1).tolist() == [1.0] * 4 + [0.0] + [1.0] * 7
+
+
+@torch.no_grad()
+def test_the_best_start_loses_no_more_than_any_it_is_chosen_from(source):
+    anatomy, weights, ranks = source.anatomy, source.weights, {"layers.4": 4}
+    (reader,) = anatomy.readers("layers.4")
+    node = anatomy.outlets[reader].node
+    taught = Replay(anatomy).look(weights, images(), {node})[1][node]
+
+    def lost(start):
+        projections = first_projections(start, anatomy, weights, ranks, images(), 0)
+        made = Replay(anatomy).look(folded(anatomy, weights, projections), images(), {node})[1][node]
+        return (made - taught).square().mean()
+
+    assert lost("best") == min(lost(start) for start in CHOICES)
 
 
 @torch.no_grad()
