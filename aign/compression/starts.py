@@ -58,7 +58,7 @@ def _best(
     anatomy: Anatomy, weights: Mapping[str, Tensor], ranks: Mapping[str, int], observed: Mapping[str, Tensor]
 ) -> Projections:
     nodes = {name: [anatomy.outlets[reader].node for reader in anatomy.readers(name)] for name in ranks}
-    replay, found = Replay(anatomy), {}
+    replay, found = Replay(anatomy), dict[str, Tensor]()
     taught = replay.look(weights, observed, {node for own in nodes.values() for node in own})[1]
     candidates = [first_projections(start, anatomy, weights, ranks, observed, 0) for start in CHOICES]
 
@@ -69,7 +69,8 @@ def _best(
         return torch.stack(errors).sum().item()
 
     for name in ranks:
-        found[name] = min((one[name] for one in candidates), key=lambda projection, own=name: lost(own, projection))
+        losses = [lost(name, one[name]) for one in candidates]
+        found[name] = candidates[losses.index(min(losses))][name]
     return found
 
 
