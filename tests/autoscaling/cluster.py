@@ -31,7 +31,6 @@ HEAD_ENVIRONMENT = {
 
 
 def main(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     address = start_head(folder)
     print(json.dumps({"address": address}), flush=True)
     with (folder / NODES_FILE).open("a") as file:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from subprocess import DEVNULL, PIPE
+from subprocess import PIPE
 
 from ray_jobs.sweeps.book import read_records
 from tests.autoscaling import samples
@@ -19,23 +19,23 @@ class Cluster:
     """A cluster without nodes, in processes that end with ``run``."""
 
     def __init__(self, run: Run) -> None:
-        folder = run.folder / "cluster"
-        process = run.start_process(
-            ["-m", "tests.autoscaling.cluster", str(folder)], stdout=PIPE, stderr=DEVNULL, text=True
-        )
+        self._folder = run.folder / "cluster"
+        self._folder.mkdir()
+        argv = ["-m", "tests.autoscaling.cluster", str(self._folder)]
+        with (self._folder / "console.txt").open("w") as console:
+            process = run.start_process(argv, stdout=PIPE, stderr=console, text=True)
         assert process.stdout
         said = process.stdout.readline()
         if not said:
             raise Unexpected("the cluster did not start")
         self.address = json.loads(said)["address"]
-        self._folder = folder
 
     def samples(self) -> list[Sample]:
         file = self._folder / NODES_FILE
         return samples.read(file.open()) if file.exists() else []
 
     def wait_until_empty(self, since: float) -> None:
-        """Wait until a sample after ``since`` has no nodes. Raises Unexpected if they stay."""
+        """Wait until no node is left, at ``since`` or later. Raises Unexpected if they stay."""
         while samples.nodes_gone(self.samples(), since) is None:
             if time.time() > since + LONGEST_IDLE_S:
                 raise Unexpected(f"idle nodes were still there after {LONGEST_IDLE_S:.0f} s")

@@ -213,4 +213,5 @@ class Run:
 def kill_tree(root: psutil.Process) -> None:
     """Kill a process and all that it has started."""
     for process in [root, *root.children(recursive=True)]:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # some end as soon as the first one is gone
+            process.kill()
