@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint bench equality faults
+.PHONY: install demo test lint bench equality faults cluster-test
 
 install: $(INSTALLED)
 
@@ -33,3 +33,6 @@ equality: $(INSTALLED)
 
 faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults
+
+cluster-test: $(INSTALLED)
+	$(BIN)/python -m tests.autoscaling

@@ -116,21 +116,29 @@ def run_all(drills: Sequence[Drill], storage: str, folder: Path) -> list[Verdict
 
 
 def perform(drill: Drill, storage: str, folder: Path, reference: Final | None) -> tuple[Verdict, Final | None]:
-    """One drill with a line to the store and a run of its own; whatever happens, all that it started ends."""
+    """One drill; whatever happens, all that it started ends."""
+    with new_run(drill.name, storage, folder) as run:
+        try:
+            drill.go(run)
+            return judge(drill, run, reference)
+        except Skipped as reason:
+            return Verdict(name=drill.name, notes=[str(reason)], skipped=True), None
+        except Unexpected as problem:
+            run.problems.append(str(problem))
+            return judge(drill, run, reference)
+        except Exception as error:  # a mistake of the drill must not keep the others from their turn
+            traceback.print_exc()
+            return Verdict(name=drill.name, problems=[f"{type(error).__name__}: {error}"]), None
+
+
+@contextlib.contextmanager
+def new_run(name: str, storage: str, folder: Path) -> Iterator[Run]:
+    """A run with a line to the store of its own; all that it starts ends with the block."""
     target = urlsplit(os.environ["AWS_ENDPOINT_URL"])
     proxy = Proxy(target.port or 80, target.hostname or "127.0.0.1")
-    run = Run(f"drill-{drill.name}", storage, proxy, folder)
+    run = Run(f"drill-{name}", storage, proxy, folder)
     try:
-        drill.go(run)
-        return judge(drill, run, reference)
-    except Skipped as reason:
-        return Verdict(name=drill.name, notes=[str(reason)], skipped=True), None
-    except Unexpected as problem:
-        run.problems.append(str(problem))
-        return judge(drill, run, reference)
-    except Exception as error:  # a mistake of the drill must not keep the others from their turn
-        traceback.print_exc()
-        return Verdict(name=drill.name, problems=[f"{type(error).__name__}: {error}"]), None
+        yield run
     finally:
         run.end()
         proxy.cut()

@@ -3,14 +3,16 @@
 Answers each line on its input, ``remove`` or ``add``, with one line of JSON.
 """
 
+import contextlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 import psutil
 from ray.cluster_utils import Cluster
+
+from tests.faults.run import kill_tree
 
 
 def main(folder: Path) -> None:
@@ -38,12 +40,8 @@ def main(folder: Path) -> None:
 def kill_all_of(node) -> None:
     """A machine that goes takes all its processes with it, in no order."""
     for started in [process for kind in node.all_processes.values() for process in kind]:
-        try:
-            root = psutil.Process(started.process.pid)
-            for process in [root, *root.children(recursive=True)]:
-                process.send_signal(signal.SIGKILL)
-        except psutil.Error:  # gone with an earlier one
-            continue
+        with contextlib.suppress(psutil.Error):  # gone with an earlier one
+            kill_tree(psutil.Process(started.process.pid))
 
 
 def say(answer: dict) -> None:

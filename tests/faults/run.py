@@ -208,3 +208,10 @@ class Run:
         if not match:
             raise Unexpected(f"did not say where results wait: {self.last_line()}")
         return match[1].split()
+
+
+def kill_tree(root: psutil.Process) -> None:
+    """Kill a process and all that it has started."""
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # some end as soon as the first one is gone
+            process.kill()
