@@ -13,13 +13,12 @@ from rich.table import Table
 from aign.command import make_console
 from aign.errors import UserError
 from aign.tasks.base import readable
-from ray_jobs.events import Event
+from ray_jobs.events import MACHINE_METRICS, Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
-VERBS = ("train", "evaluate", "predict", "export", "compare", "sweep", "compress", "sensitivity")
+VERBS = ("train", "evaluate", "predict", "export", "compare", "sweep", "compress", "sensitivity", "report")
 SECONDS_BETWEEN_LINES = 5.0
-MACHINE_METRICS = ("samples_per_second", "data_wait_share")
 
 
 class Bars:

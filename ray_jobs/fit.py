@@ -18,6 +18,7 @@ from aign.errors import UserError, last_line
 from aign.training.notice import Notice
 from ray_jobs.elastic import ElasticTorchTrainer, SaveBeforeLeaving
 from ray_jobs.events import Event
+from ray_jobs.gauges import Gauges
 from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
 from ray_jobs.stopping import StopSignal
@@ -87,11 +88,16 @@ def _train_worker(config: dict[str, Any]) -> Ended:
     """Runs on every Ray Train worker."""
     job, mailbox = config["job"], config["mailbox"]
     device = ray.train.torch.get_device() if job.placement.gpus_per_worker else None
-    is_first = ray.train.get_context().get_world_rank() == 0
-    look = NoticeReader(mailbox).look if is_first else lambda: Notice.NONE
-    ended = run_worker(job, lambda event: mailbox.put.remote(event) and None, look, device)
-    if is_first:
-        ray.get(mailbox.put.remote({"kind": "ended"}))  # all events have arrived
+    if ray.train.get_context().get_world_rank() > 0:
+        return run_worker(job, lambda event: None, lambda: Notice.NONE, device)
+    with Gauges(job.name, job.run.task) as gauges:
+
+        def tell(event: Event) -> None:
+            gauges.show(event)
+            mailbox.put.remote(event)
+
+        ended = run_worker(job, tell, NoticeReader(mailbox).look, device)
+    ray.get(mailbox.put.remote({"kind": "ended"}))  # all events have arrived
     return ended
 
 

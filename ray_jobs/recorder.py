@@ -1,6 +1,7 @@
 """What a run leaves in its folder: metrics, pictures, checkpoints; written beside training.
 
-Loss terms and evaluations are appended as numbered parts of JSON lines, because object stores cannot append.
+Loss terms and evaluations are appended as numbered parts of JSON lines, because object stores cannot append; and again
+as event files for TensorBoard.
 """
 
 import dataclasses
@@ -23,28 +24,38 @@ from ray_jobs.checkpoints import STATE_FILE, Checkpoint, checkpoint_steps, folde
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.spool import Spool
+from ray_jobs.tensorboard import EventFiles
 
 SECONDS_BETWEEN_PARTS = 3.0
+SECONDS_BETWEEN_EVENT_FILES = 30.0
 NEWEST_KEPT = 2
 
 
 class RunWriter:
     """Writes one run's folder, on the first worker. All slow work happens in threads."""
 
-    def __init__(self, job: Job, attempt: int, spool: Spool, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, job: Job, attempt: int, spool: Spool, tell: Callable[[Event], None], start_step: int = 0
+    ) -> None:
         self.job, self.attempt, self.spool, self.tell = job, attempt, spool, tell
         self._lines: list[str] = []
         self._parts = 0
-        self._last_part = time.monotonic()
+        self._last_part = self._last_event_file = time.monotonic()
+        self._events = EventFiles(spool.put, attempt, start_step)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-writer")
+        self._sending_events = self._thread.submit(self._events.send)
         self._pending: list[Future[None]] = []
         self._objectives = {step: read_objective(job.folder, step) for step in checkpoint_steps(job.folder)}
 
     def line(self, values: dict[str, Any]) -> None:
         """Append a line of metrics; parts are sent every few seconds."""
-        self._lines.append(json.dumps({"time": round(time.time(), 3), **values}) + "\n")
+        line = {"time": round(time.time(), 3), **values}
+        self._lines.append(json.dumps(line) + "\n")
+        self._events.add(line)
         if time.monotonic() - self._last_part > SECONDS_BETWEEN_PARTS:
             self.send_part()
+        if time.monotonic() - self._last_event_file > SECONDS_BETWEEN_EVENT_FILES:
+            self._send_events()
 
     def send_part(self) -> None:
         if self._lines:
@@ -52,6 +63,13 @@ class RunWriter:
             self._parts += 1
             self._lines = []
         self._last_part = time.monotonic()
+
+    def _send_events(self) -> None:
+        """In the background, where it waits for its turn; nobody waits for it here."""
+        if self._sending_events.done():
+            self._sending_events.result()
+            self._sending_events = self._thread.submit(self._events.send)
+            self._last_event_file = time.monotonic()
 
     def picture(self, step: int, draw: Callable[[], Figure]) -> None:
         """Draw and send a picture, in the background."""
@@ -61,6 +79,7 @@ class RunWriter:
             draw().savefig(image, format="png")
             path = f"pictures/{folder_name(step)}.png"
             self.spool.put(path, image.getvalue())
+            self._events.add({"time": time.time(), "step": step}, image.getvalue())
             self.tell({"kind": "picture", "path": f"{self.job.folder.uri}/{path}"})
 
         self._background(draw_and_send)
@@ -77,6 +96,7 @@ class RunWriter:
             del self._objectives[step]
 
         def write_and_send() -> None:
+            self._events.send()
             folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
             write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
             self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
@@ -101,8 +121,9 @@ class RunWriter:
     def close(self) -> None:
         """Finish all work; the spool sends it."""
         self.send_part()
+        self._pending.append(self._thread.submit(self._events.send))
         self._thread.shutdown(wait=True)
-        for future in self._pending:
+        for future in [*self._pending, self._sending_events]:
             future.result()
 
 

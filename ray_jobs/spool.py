@@ -35,12 +35,19 @@ class Spool:
     While the store is away it keeps trying and says one line; one more when the store is back. An error that waiting
     does not mend (UserError) is said once, stops the sending, and is raised by :meth:`close`; what was put stays on
     disk. Above ``max_bytes`` the oldest pictures that wait are dropped, then the oldest checkpoints but the newest;
-    metrics never.
+    metrics never. ``arrived`` is told the path of every file or folder that is in the store, in the spool's thread.
     """
 
-    def __init__(self, store: Store, folder: Path, say: Callable[[str], None], max_bytes: int = 20 << 30) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        say: Callable[[str], None],
+        arrived: Callable[[str], None] = lambda path: None,
+        max_bytes: int = 20 << 30,
+    ) -> None:
         """Start, with what an earlier process left in ``folder`` first; UserError if that waits for another store."""
-        self._store, self._say, self._max_bytes = store, say, max_bytes
+        self._store, self._say, self._arrived, self._max_bytes = store, say, arrived, max_bytes
         self._entries = Entries(Path(folder), store.uri)
         self._changed = threading.Condition()
         self._waiting: list[Entry] = self._entries.left_behind()
@@ -142,6 +149,8 @@ class Spool:
         while (entry := self._next()) is not None:
             if not self._send_until_arrived(entry):
                 return
+            if entry.kind != "removal":
+                self._arrived(entry.path)
             with self._changed:
                 if self._is_closing:
                     return  # the folder may already belong to another spool, which sends this entry again

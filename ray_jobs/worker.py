@@ -5,8 +5,8 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
 from ray_jobs.beginning import begin
-from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
+from ray_jobs.checkpoints import FOLDER_NAME, fetch_checkpoint, valid_checkpoints
 from ray_jobs.compression import begin_compression
 from ray_jobs.events import Event
 from ray_jobs.job import Job
@@ -54,6 +54,7 @@ def run_worker(
     ``tell`` is called on the first worker only; ``look`` is the loop's. All that was put into the spool has arrived
     or is said to wait when this returns.
     """
+    began = time.time()
     device = device or torch.device("cpu")
     config = job.run.training
     task = job.run.make_task(device)
@@ -67,12 +68,10 @@ def run_worker(
         if spool:
             closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
         progress = resume(job, task, engines, tell, device)
-        processes = all_processes()
+        part = taking_part(job, progress, began)
         if spool and progress.step:
             tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step} {_with_workers(job)}".rstrip()})
-        writer = start_writing(job, task, spool, tell, progress, processes) if spool else None
-        if writer:
-            closing.callback(writer.close)
+        writer = closing.enter_context(writing(job, task, spool, tell, part)) if spool else None
         recorder = RunRecorder(task, writer)
         progress = train(task, engines, config, recorder, progress, look, job.until)
         finished = is_finished(task, progress)
@@ -124,7 +123,12 @@ def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
 
 def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
     """The way to the run's folder. What an earlier attempt left behind is sent first, so that it is resumed from."""
-    spool = Spool(job.folder, waiting_room(job.folder), lambda text: tell({"kind": "say", "text": text}))
+
+    def arrived(path: str) -> None:
+        if checkpoint := FOLDER_NAME.fullmatch(path.removeprefix("checkpoints/")):
+            tell({"kind": "saved", "step": int(checkpoint[1])})
+
+    spool = Spool(job.folder, waiting_room(job.folder), lambda text: tell({"kind": "say", "text": text}), arrived)
     spool.flush(min(SECONDS_TO_SEND_THE_REST, job.placement.collective_timeout_s / 2))  # the other workers wait
     return spool
 
@@ -168,26 +172,35 @@ def all_processes() -> list[dict[str, Any]]:
     return everyone
 
 
-def start_writing(
-    job: Job,
-    task: Task,
-    spool: Spool,
-    tell: Callable[[Event], None],
-    progress: Progress,
-    processes: list[dict[str, Any]],
-) -> RunWriter:
-    """Number this attempt, write who takes part in it from which step, and config.json."""
-    attempt = len(job.folder.names("attempts")) + 1
-    about = {**job.to_json(), "facts": task.facts()}
-    took_part = {
+def taking_part(job: Job, progress: Progress, began: float) -> dict[str, Any]:
+    """Who takes part in this attempt, since when and from which step. Collective."""
+    place = job.placement
+    return {
         "workers": world_size(),
-        "zero_stage": job.placement.zero_stage if job.placement.workers else None,
+        "gpus_per_worker": place.gpus_per_worker,
+        "zero_stage": place.zero_stage if place.workers else None,
         "start_step": progress.step,
-        "processes": processes,
+        "began": began,
+        "processes": all_processes(),
     }
-    spool.put(f"attempts/{attempt:03d}.json", json.dumps(took_part).encode())
-    spool.put("config.json", json.dumps(about, indent=1).encode())
-    return RunWriter(job, attempt, spool, tell)
+
+
+@contextmanager
+def writing(
+    job: Job, task: Task, spool: Spool, tell: Callable[[Event], None], part: dict[str, Any]
+) -> Iterator[RunWriter]:
+    """Number this attempt and write who takes part in it, and config.json; at the end, when that was."""
+    attempt = len(job.folder.names("attempts")) + 1
+    path = f"attempts/{attempt:03d}.json"
+    spool.put(path, json.dumps(part).encode())
+    spool.put("config.json", json.dumps({**job.to_json(), "facts": task.facts()}, indent=1).encode())
+    tell({"kind": "saved", "step": part["start_step"]})
+    writer = RunWriter(job, attempt, spool, tell, part["start_step"])
+    try:
+        yield writer
+    finally:
+        writer.close()
+        spool.put(path, json.dumps({**part, "ended": time.time()}).encode())
 
 
 def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> None:

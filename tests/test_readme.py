@@ -59,6 +59,7 @@ def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_loc
     assert Path("compare.json").exists()
     assert Path("predictions/picture.png").exists()
     assert Path("imagined/grid.png").exists()
+    assert "where their options differ" in Path("runs.html").read_text()
 
 
 def test_python_runs_as_it_stands(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aign.errors import UserError
-from aign.training.run_config import find_task
+from aign.training.run_config import RunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
-from ray_jobs.job import Job
+from ray_jobs.job import Job, Placement
 from ray_jobs.options import spelling, split_options
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
@@ -71,6 +71,8 @@ class Options:
 
 CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file")
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
+SHARED = ("sweep", "space", "run")
+"""What may not, in sweep.json."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,23 @@ class Sweep:
         return " ".join(["aign", *verb, *_quoted(_without_place(self.argv)), *_quoted(as_arguments(values))])
 
     def to_json(self) -> dict[str, Any]:
-        """What sweep.json holds: everything that two parts of a sweep must share."""
+        """What sweep.json holds: everything that two parts of a sweep must share, and how this part was called."""
         options = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in CHANGEABLE}
-        return {"sweep": options, "space": self.space.to_json(), "run": self.job.run.to_json()}
+        shared = {"sweep": options, "space": self.space.to_json(), "run": self.job.run.to_json()}
+        return {**shared, "trials": self.options.trials, "argv": list(self.argv)}
+
+    @classmethod
+    def stored(cls, folder: Store) -> "Sweep":
+        """A sweep as its folder tells of it, to read its results. Raises UserError if it does not tell enough."""
+        try:
+            found = json.loads(folder.read(SWEEP_FILE))
+            options = Options(**found["sweep"], trials=found["trials"])
+            run = RunConfig.from_json(found["run"])
+            job = Job(run=run, placement=Placement(storage=folder.uri.removesuffix(folder.name)), name=folder.name)
+            return cls(options, Space(found["space"]), job, tuple(found["argv"]))
+        except (ValueError, KeyError, TypeError) as error:
+            reason, remedy = f"not readable by this version ({error!r})", "give the sweep's command again: it goes on"
+            raise UserError(f"{folder.uri}/{SWEEP_FILE}", reason, remedy) from None
 
     def check_existing(self) -> None:
         """Raises UserError if storage has another sweep of this name."""
@@ -154,8 +170,8 @@ class Sweep:
         except FileNotFoundError:
             return
         now = json.loads(json.dumps(self.to_json()))
-        if before != now:
-            parts = (differences(before.get(part, {}), {**before.get(part, {}), **now[part]}) for part in now)
+        if any(before.get(part) != now[part] for part in SHARED):
+            parts = (differences(before.get(part, {}), {**before.get(part, {}), **now[part]}) for part in SHARED)
             differing = "; ".join(part for part in parts if part) or "options were added or left out"
             reason = f"is a sweep with other options ({differing})"
             raise UserError(self.folder.uri, reason, "use the same options or another --name")

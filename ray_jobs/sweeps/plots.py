@@ -10,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ray_jobs.reports.plots import tidy, words
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.space import RANGE
@@ -39,8 +40,8 @@ def curves(sweep: Sweep, records: Sequence[Record]) -> Figure:
         history = np.array([point for point in record.history if np.isfinite(point[1])])
         if len(history):
             axes.plot(*history.T, color=color(record), marker=".", linewidth=1.2)
-    axes.set(xlabel="step", ylabel=_readable(sweep.metric))
-    _tidy(axes)
+    axes.set(xlabel="step", ylabel=words(sweep.metric))
+    tidy(axes)
     return figure
 
 
@@ -58,8 +59,8 @@ def front(sweep: Sweep, records: Sequence[Record], best: Sequence[Record]) -> Fi
     axes.plot(*zip(*along, strict=True), color=COLORS(0.25), marker="o", drawstyle="steps-pre")
     for record, place in zip(best, along, strict=True):
         axes.annotate(f"{record.trial}", place, xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.set(xlabel=_readable(cost), ylabel=_readable(sweep.metric))
-    _tidy(axes)
+    axes.set(xlabel=words(cost), ylabel=words(sweep.metric))
+    tidy(axes)
     return figure
 
 
@@ -101,8 +102,8 @@ def _against(axes: Axes, sweep: Sweep, records: Sequence[Record], where: Coordin
         axes.set_xticks(range(len(labels)), labels, rotation=20 if turned else 0, ha="right" if turned else "center")
     if log:
         axes.set_xscale("log")
-    axes.set(xlabel=where.label, ylabel=_readable(metric))
-    _tidy(axes)
+    axes.set(xlabel=where.label, ylabel=words(metric))
+    tidy(axes)
 
 
 def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
@@ -126,7 +127,7 @@ def parallel_coordinates(sweep: Sweep, records: Sequence[Record]) -> Figure:
     color = _colors(sweep, records)
     axes.add_collection(LineCollection(lines, colors=[color(record) for record in done], linewidths=1.6, alpha=0.85))
     axes.set(xlim=(-0.1, len(found) - 0.6), ylim=(-0.06, 1.06), yticks=[])
-    axes.set_xticks(range(len(found)), [c.label if c else _readable(sweep.metric) for c in found])
+    axes.set_xticks(range(len(found)), [c.label if c else words(sweep.metric) for c in found])
     axes.spines[:].set_visible(False)
     return figure
 
@@ -140,7 +141,7 @@ def coordinates(sweep: Sweep) -> list[Coordinate]:
             before = RANGE.split(alternatives[0].spelling)[:-1:2]  # what stands before each range
             found += [Coordinate(name, k, text.strip(" ,=") or name) for k, text in enumerate(before)]
         else:
-            found.append(Coordinate(name, None, _readable(name)))
+            found.append(Coordinate(name, None, words(name)))
     return found
 
 
@@ -164,8 +165,8 @@ def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:
             values = [_number(stretch["values"][name]) for stretch in record.path]
             best = record is ranked[-1]
             axes.stairs(values, clocks, color=color(record), linewidth=3 if best else 1.2, baseline=None)
-        axes.set(xlabel="step", ylabel=_readable(name), title="bold: the best member's path")
-        _tidy(axes)
+        axes.set(xlabel="step", ylabel=words(name), title="bold: the best member's path")
+        tidy(axes)
     return figure
 
 
@@ -213,12 +214,3 @@ def _badness(sweep: Sweep, record: Record) -> float:
     if record.objective is None:
         return np.inf
     return -record.objective if sweep.options.maximize else record.objective
-
-
-def _readable(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

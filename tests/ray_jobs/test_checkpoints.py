@@ -214,4 +214,5 @@ def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, mon
     writer.line({"step": 4})
     writer.checkpoint(made_up(4), {"objective": None})
     writer._thread.shutdown(wait=True)
-    assert order == ["metrics/001-000000.jsonl", "checkpoints/step_0000004"]
+    events = "tensorboard/events.out.tfevents.001-000000"
+    assert order == ["metrics/001-000000.jsonl", events, "checkpoints/step_0000004"]

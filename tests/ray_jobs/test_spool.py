@@ -55,6 +55,17 @@ def _folder(path, **files):
     return path
 
 
+def test_it_tells_of_what_has_arrived(tmp_path, said):
+    arrived = []
+    store = Recording(StoreAway("away"))
+    spool = Spool(store, tmp_path / "spool", said.append, lambda path: arrived.append((path, len(store.done))))
+    spool.put("metrics/0", b"m0")
+    spool.put_folder(_folder(tmp_path / "c", a="1", state="2"), "checkpoints/4", last="state")
+    spool.remove("checkpoints/0")
+    spool.close(WAIT_S)
+    assert arrived == [("metrics/0", 1), ("checkpoints/4", 4)]  # of a folder, when its last file is there
+
+
 def test_all_arrives_in_order_and_nothing_stays_on_disk(tmp_path, said):
     store = Recording()
     spool = Spool(store, tmp_path / "spool", said.append)

@@ -6,9 +6,10 @@ import pytest
 
 from aign.errors import UserError
 from ray_jobs.options import parse
+from ray_jobs.storage import Store
 from ray_jobs.sweep import command
 from ray_jobs.sweeps.book import Record
-from ray_jobs.sweeps.plan import plan
+from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.results import groups, repeating
 
 RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0"]
@@ -103,3 +104,20 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path):
         plan(["pose", "--space", "alpha=fixed:{-2:2}", *RUN, "--steps", "50", *argv])[0].check_existing()
     with pytest.raises(UserError, match="sweep with other options"):
         sweep_of(*argv, space="alpha=fixed:{-1:2}").check_existing()
+
+
+def test_a_sweep_is_read_back_from_its_folder(tmp_path):
+    sweep = sweep_of("--storage", str(tmp_path), "--name", "s", "--trials", "3", "--scheduler", "pbt")
+    sweep.folder.write("sweep.json", json.dumps(sweep.to_json()).encode())
+    stored = Sweep.stored(Store(tmp_path / "s"))
+    assert stored.to_json() == sweep.to_json()
+    assert stored.folder == sweep.folder
+    assert stored.num_trials == 3
+    assert stored.command({"alpha": "fixed:1"}) == sweep.command({"alpha": "fixed:1"})
+
+
+@pytest.mark.parametrize("text", ["{not json", "[]", '{"sweep": {}}'])
+def test_a_sweep_that_cannot_be_read_back_is_one_line(text, tmp_path):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(UserError, match=r"sweep.json: not readable"):
+        Sweep.stored(Store(tmp_path))

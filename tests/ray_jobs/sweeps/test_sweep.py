@@ -14,6 +14,7 @@ import time
 import psutil
 import pytest
 
+from ray_jobs import report
 from ray_jobs.console import run_command
 from ray_jobs.storage import Store
 from ray_jobs.sweep import command
@@ -69,6 +70,9 @@ def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(ray
     assert len(list((tmp_path / "s/report").iterdir())) == 3
     assert page.count("data:image/png;base64,") == 3 + 2  # and the newest pictures of the trials that finished
     assert "macro mean over actions, 2048 samples" in page
+
+    report.command([str(tmp_path / "s"), "--out", str(tmp_path / "again.html")])
+    assert (tmp_path / "again.html").read_text() == page
 
     best = min((row for row in found.values() if row["status"] == "finished"), key=lambda row: float(row["objective"]))
     train([*again(said), "--name", "again"])

@@ -1,0 +1,146 @@
+"""The page of one run: what it is, how it stands, what it measured, its curves and pictures, what it cost."""
+
+import json
+import time
+from collections.abc import Mapping
+from statistics import mean, median
+from typing import Any
+
+from aign.tasks.base import readable
+from aign.training.run_config import find_task
+from ray_jobs.reports import page
+from ray_jobs.reports.plots import Panel, small_multiples, words
+from ray_jobs.reports.stored import Cost, StoredRun, duration
+
+MOST_PICTURES = 6
+
+
+def run_page(run: StoredRun, price: float | None) -> str:
+    """The whole page; ``price`` is that of a worker for an hour, in any currency."""
+    parts = [page.status(*run.status()), _cards(run, price), page.heading("what it is"), _facts(run)]
+    if run.history.evaluation:
+        parts += [page.heading("metrics"), measured(run.history.evaluation)]
+    parts += _curves(run)
+    if pictures := run.pictures(MOST_PICTURES):
+        parts.append(page.heading("pictures over time"))
+        parts.append(page.pictures([(f"step {step}", png) for step, png in pictures]))
+    parts += [page.heading("attempts and cost"), *_attempts(run, price)]
+    options = [(name, value) for name, value in flat(run.config).items()]
+    parts += [page.heading("configuration"), page.folded("all options", page.facts(options))]
+    return page.page(run.name, parts)
+
+
+def _cards(run: StoredRun, price: float | None) -> str:
+    history, found = run.history, [("steps", str(run.history.step))]
+    if history.evaluation:
+        objective = find_task(run.config["task"]).objective
+        found.append((words(objective), readable(history.evaluation["metrics"][objective])))
+    if history.logged:
+        found.append(("generator updates", str(history.logged[-1]["generator_updates"])))
+        machine = history.machine()
+        found.append(("samples a second", f"{median(machine['samples_per_second'][1]):,.0f}"))
+        found.append(("time waiting for data", f"{mean(machine['data_wait_share'][1]):.1%}"))
+    return page.cards(found + cost_rows(run.cost, price))
+
+
+def cost_rows(cost: Cost, price: float | None) -> list[tuple[str, str]]:
+    """What was paid with: workers' hours, GPUs' if there were any, and money if there is a price."""
+    rows = [("worker-hours", f"{cost.worker_hours:.3g}")]
+    if cost.gpu_hours:
+        rows.append(("GPU-hours", f"{cost.gpu_hours:.3g}"))
+    if price is not None:
+        rows.append((f"cost at {price:g} a worker-hour", f"{cost.worker_hours * price:,.2f}"))
+    return rows
+
+
+def _facts(run: StoredRun) -> str:
+    config, training = run.config, run.config["training"]
+    rows = [
+        ("task", config["task"]),
+        ("preset", config["preset"]),
+        ("data", config["facts"]["data"]),
+        ("length", f"{training['steps']} steps, {training['batch_size']} samples in each, seed {training['seed']}"),
+        ("stages", ", ".join(f"{stage} to step {end}" for stage, end in run.history.stages()) or "none begun"),
+        ("generator updates", _rule(training)),
+        ("begun with", config.get("init_from") or "fresh weights"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in config["versions"].items())),
+        ("folder", run.folder.uri),
+    ]
+    return page.facts(rows)
+
+
+def _rule(training: Mapping[str, Any]) -> str:
+    if training["update_rule"] == "paper":
+        return f"the paper's rule: theta_d {training['theta_d']}, theta_g {training['theta_g']}"
+    return "one a step" if training["update_rule"] == "always" else f"one every {training['ratio']} steps"
+
+
+def measured(evaluation: Mapping[str, Any]) -> str:
+    """What was measured, beside its floors, and on what; groups are folded."""
+    floors, groups = evaluation["floors"], evaluation["groups"]
+    rows = [
+        [words(name), readable(value), *(readable(floor[name]) if name in floor else "" for floor in floors.values())]
+        for name, value in evaluation["metrics"].items()
+    ]
+    found = page.text(f"Measured on {measured_on(evaluation)}.", "faint")
+    found += page.table(["metric", "inferred", *floors], rows)
+    if groups:
+        names = list(next(iter(groups.values())))
+        parts = [[group, *(readable(values[name]) for name in names)] for group, values in groups.items()]
+        found += page.folded("by group", page.table(["group", *map(words, names)], parts))
+    return found
+
+
+def measured_on(evaluation: Mapping[str, Any]) -> str:
+    return f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
+
+
+def _curves(run: StoredRun) -> list[str]:
+    history, parts = run.history, []
+    floors = history.evaluation["floors"] if history.evaluation else {}
+    metrics = [
+        Panel(title=name, curves=[curve], levels={floor: own[name] for floor, own in floors.items() if name in own})
+        for name, curve in history.metrics().items()
+    ]
+    terms = [Panel(title=name, curves=[curve]) for name, curve in history.terms().items()]
+    machine = [Panel(title=name, curves=[curve], from_zero=True) for name, curve in history.machine().items()]
+    updates = Panel(title="generator updates per step", curves=[history.updates_per_step()], from_zero=True)
+    note = page.text("Dotted: a stage ends, and the next one begins.", "faint") if len(history.stages()) > 1 else ""
+    for title, panels in (
+        ("metrics over steps", metrics),
+        ("loss terms over steps", terms),
+        ("update rule and speed", [updates, *machine] if machine else []),
+    ):
+        if panels:
+            figure = small_multiples(panels, history.stages())
+            parts += [page.heading(title), note, page.plot(", ".join(panel.title for panel in panels), figure)]
+    return parts
+
+
+def _attempts(run: StoredRun, price: float | None) -> list[str]:
+    rows = [
+        [
+            str(attempt.number),
+            time.strftime("%Y-%m-%d %H:%M", time.gmtime(attempt.began)),
+            duration(3600 * attempt.hours),
+            str(attempt.workers),
+            f"{attempt.gpus:g}",
+            "" if attempt.zero_stage is None else str(attempt.zero_stage),
+            f"{attempt.start_step} to {attempt.last_step}",
+            f"{attempt.hours * attempt.workers:.3g}",
+        ]
+        for attempt in run.attempts
+    ]
+    head = ["attempt", "began (UTC)", "lasted", "workers", "GPUs", "ZeRO stage", "steps", "worker-hours"]
+    total = ", ".join(f"{name}: {value}" for name, value in cost_rows(run.cost, price))
+    note = "" if all(a.ended for a in run.attempts) else " An attempt that has not ended counts up to its last metrics."
+    return [page.table(head, rows, words=2), page.text(f"In all {total}.{note}")]
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
+    """All that decides a run, by the names of options."""
+    found = {"task": config["task"], "preset": config["preset"], **config["options"], **config["training"]}
+    found |= {name: config.get(name) for name in ("init_from", "compression")}
+    found |= {name: value for name, value in config["placement"].items() if name not in ("storage", "name")}
+    found |= {f"version of {name}": value for name, value in config["versions"].items()}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}

@@ -1,0 +1,80 @@
+"""A run's metrics and pictures as TensorBoard event files: ``tensorboard --logdir RUN/tensorboard``.
+
+Object stores cannot append, so an attempt writes numbered files, each a whole event file; TensorBoard reads all of a
+folder in the order of their names. Scalars have the names of RUN/metrics, those of evaluations are ``test/NAME``.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorboardX.proto.event_pb2 import Event
+
+FOLDER = "tensorboard"
+VERSION = "brain.Event:2"
+NO_SCALARS = ("time", "step", "stage", "evaluation")
+
+
+class EventFiles:
+    """One attempt's event files. What is added waits until ``send``; any thread may add, one at a time may send."""
+
+    def __init__(self, put: Callable[[str, bytes], None], attempt: int, start_step: int) -> None:
+        self._put, self._attempt, self._start_step = put, attempt, start_step
+        self._waiting: deque[tuple[dict[str, Any], bytes | None]] = deque()
+        self._parts = 0
+
+    def add(self, line: dict[str, Any], picture: bytes | None = None) -> None:
+        """A line of metrics with its time and step, and perhaps a PNG picture."""
+        self._waiting.append((line, picture))
+
+    def send(self) -> None:
+        """Put all that waits as one more file. Slow: not in a step."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not waiting:
+            return
+        events = [_event(waiting[0][0]["time"], file_version=VERSION)]
+        if not self._parts:
+            events.append(self._restart(waiting[0][0]["time"]))
+        events += [_of_line(line, picture) for line, picture in waiting]
+        name = f"events.out.tfevents.{self._attempt:03d}-{self._parts:06d}"
+        self._put(f"{FOLDER}/{name}", b"".join(_record(event.SerializeToString()) for event in events))
+        self._parts += 1
+
+    def _restart(self, time: float) -> "Event":
+        """Makes TensorBoard forget the steps that this attempt does again."""
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        return _event(time, step=self._start_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+
+def _of_line(line: dict[str, Any], picture: bytes | None) -> "Event":
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in _scalars(line)]
+    if picture:
+        width, height = struct.unpack(">II", picture[16:24])  # where every PNG has them
+        image = Summary.Image(width=width, height=height, encoded_image_string=picture)
+        values.append(Summary.Value(tag="test/picture", image=image))
+    return _event(line["time"], step=line["step"], summary=Summary(value=values))
+
+
+def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    yield from ((name, value) for name, value in line.items() if name not in NO_SCALARS)
+    metrics = line.get("evaluation", {}).get("metrics", {})
+    yield from ((f"test/{name}", value) for name, value in metrics.items())
+
+
+def _event(time: float, **what: Any) -> "Event":
+    from tensorboardX.proto.event_pb2 import Event  # here: half a second that a run's first step need not wait for
+
+    return Event(wall_time=time, **what)
+
+
+def _record(data: bytes) -> bytes:
+    """As TensorFlow frames it: the length and the data, each with its checksum."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
