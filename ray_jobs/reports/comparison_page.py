@@ -19,7 +19,7 @@ def comparison_page(title: str, runs: Sequence[StoredRun], price: float | None, 
     total = Cost.of([attempt for run in runs for attempt in run.attempts])
     parts = [
         page.cards([("runs", str(len(runs))), *cost_rows(total, price)]),
-        page.text(note, "faint"),
+        page.text(note, "faint") if note else "",
         page.heading("how they stand"),
         _standing(runs, lines, price),
         page.heading("where their options differ"),

@@ -34,7 +34,7 @@ tbody tr:last-child td { border-bottom: 0 }
 .plot { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .6rem; margin: .8rem 0 }
 img[src^="data:image/svg"] { width: 100% }
 img { max-width: 100%; display: block; margin: 0 auto }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1rem }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 1rem }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .6rem }
 figcaption { font-size: 13.5px; padding: .4rem .2rem 0; overflow-wrap: anywhere }
 .key { display: inline-block; width: 1.7em; vertical-align: middle; margin-right: .6em; border-top: 3px solid }

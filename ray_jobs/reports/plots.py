@@ -47,8 +47,7 @@ def style(i: int) -> Line:
 
 def small_multiples(panels: Sequence[Panel], stages: Sequence[tuple[str, int]] = ()) -> Figure:
     """The panels in rows; dotted lines where a stage ends and another begins."""
-    columns = min(IN_ROW, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // IN_ROW)
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.03)
     figure = Figure(figsize=(PANEL_INCHES[0] * IN_ROW, PANEL_INCHES[1] * rows), layout=layout)
     for i, panel in enumerate(panels):
@@ -56,7 +55,7 @@ def small_multiples(panels: Sequence[Panel], stages: Sequence[tuple[str, int]] =
         _draw(axes, panel)
         for _, end in stages[:-1]:
             axes.axvline(end, color=FAINT_INK, linewidth=0.9, linestyle="dotted")
-        if i + columns >= len(panels):
+        if i + IN_ROW >= len(panels):
             axes.set_xlabel("step", size=8, color=FAINT_INK)
     return figure
 

@@ -25,8 +25,8 @@ def run_page(run: StoredRun, price: float | None) -> str:
         parts.append(page.heading("pictures over time"))
         parts.append(page.pictures([(f"step {step}", png) for step, png in pictures]))
     parts += [page.heading("attempts and cost"), *_attempts(run, price)]
-    options = [(name, value) for name, value in flat(run.config).items()]
-    parts += [page.heading("configuration"), page.folded("all options", page.facts(options))]
+    options = page.facts(list(flat(run.config).items()))
+    parts += [page.heading("configuration"), page.folded("all options", options)]
     return page.page(run.name, parts)
 
 
