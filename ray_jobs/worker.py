@@ -25,6 +25,7 @@ from aign.training.notice import Notice
 from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
+from ray_jobs.attempts import ATTEMPTS, Attempt
 from ray_jobs.beginning import begin
 from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.compression import begin_compression
@@ -111,7 +112,7 @@ def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
     said = False
     while True:
         try:
-            job.folder.names("attempts")
+            job.folder.names(ATTEMPTS)
             return
         except StoreAway as away:
             if time.monotonic() > deadline:
@@ -177,17 +178,19 @@ def start_writing(
     processes: list[dict[str, Any]],
 ) -> RunWriter:
     """Number this attempt, write who takes part in it from which step, and config.json."""
-    attempt = len(job.folder.names("attempts")) + 1
+    attempt = Attempt.after(job.folder)
+    spool.begin(attempt)
     about = {**job.to_json(), "facts": task.facts()}
     took_part = {
         "workers": world_size(),
         "zero_stage": job.placement.zero_stage if job.placement.workers else None,
         "start_step": progress.step,
         "processes": processes,
+        "started": attempt.started,
     }
-    spool.put(f"attempts/{attempt:03d}.json", json.dumps(took_part).encode())
+    spool.put(attempt.path, json.dumps(took_part).encode())
     spool.put("config.json", json.dumps(about, indent=1).encode())
-    return RunWriter(job, attempt, spool, tell)
+    return RunWriter(job, attempt.number, spool, tell)
 
 
 def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> None:

@@ -63,7 +63,7 @@ def test_two_workers_write_the_run_folder(finished_by_two, metrics):
     assert {path.name for path in (run / "export").iterdir()} == {"config.json", "generator.safetensors", "README.md"}
     attempts = [json.loads(path.read_text()) for path in (run / "attempts").iterdir()]
     assert [{**attempt, "processes": len(attempt["processes"])} for attempt in attempts] == [
-        {"workers": 2, "zero_stage": 2, "start_step": 0, "processes": 2}
+        {"workers": 2, "zero_stage": 2, "start_step": 0, "processes": 2, "started": attempts[0]["started"]}
     ]
 
 
