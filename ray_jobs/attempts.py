@@ -13,6 +13,10 @@ from ray_jobs.storage import Store
 ATTEMPTS = "attempts"
 
 
+class AlreadyRuns(UserError):
+    """This cluster or machine is at work on the run: two at a time would overwrite each other's results."""
+
+
 class Superseded(UserError):
     """A newer attempt goes on with this run."""
 

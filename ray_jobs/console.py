@@ -17,7 +17,7 @@ from ray_jobs.events import Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
-VERBS = ("train", "evaluate", "predict", "export", "compare", "sweep", "compress")
+VERBS = ("train", "evaluate", "predict", "export", "compare", "sweep", "compress", "submit", "jobs")
 SECONDS_BETWEEN_LINES = 5.0
 MACHINE_METRICS = ("samples_per_second", "data_wait_share")
 

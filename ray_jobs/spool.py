@@ -43,7 +43,7 @@ class Spool:
     def __init__(self, store: Store, folder: Path, say: Callable[[str], None], max_bytes: int = 20 << 30) -> None:
         """Start, with what an earlier process left in ``folder`` first.
 
-        UserError if that waits for another store, or if another process uses the folder.
+        UserError if that waits for another store, AlreadyRuns if another process uses the folder.
         """
         self._store, self._say, self._max_bytes = store, say, max_bytes
         self._entries = Entries(Path(folder), store.uri)

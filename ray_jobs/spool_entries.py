@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aign.errors import UserError
-from ray_jobs.attempts import Attempt
+from ray_jobs.attempts import AlreadyRuns, Attempt
 from ray_jobs.storage import Store
 from ray_jobs.storage_errors import StoreAway, local_error
 
@@ -43,7 +43,7 @@ class Entries:
     def __init__(self, folder: Path, store_uri: str) -> None:
         """Create the folder, or find what is in it.
 
-        UserError if that waits for another store, if another process uses it, or on a disk error.
+        UserError if that waits for another store or on a disk error, AlreadyRuns if another process uses it.
         """
         self.folder, self._store_uri, self.attempt = folder.absolute(), store_uri, Attempt()
         meant_for = self.store_of(folder)
@@ -158,13 +158,13 @@ def _read(manifest: Path) -> Entry:
 
 
 def _locked(folder: Path) -> FileLock:
-    """The right to use a folder, which ends with the process. Raises UserError if another one has it."""
+    """The right to use a folder, which ends with the process. Raises AlreadyRuns if another one has it."""
     lock = FileLock(f"{folder}.lock", timeout=_SECONDS_FOR_A_PREDECESSOR, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         reason = "another process of this machine is at work on the same run"
-        raise UserError(folder, reason, "wait for it, or stop it first") from None
+        raise AlreadyRuns(folder, reason, "wait for it, or stop it first") from None
     return lock
 
 

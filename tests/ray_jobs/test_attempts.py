@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from aign.errors import UserError
 from ray_jobs import spool_entries, train
-from ray_jobs.attempts import Attempt, Superseded
+from ray_jobs.attempts import AlreadyRuns, Attempt, Superseded
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.spool import Spool
 from ray_jobs.storage import Store
@@ -141,7 +140,7 @@ def test_two_processes_of_one_machine_do_not_share_a_waiting_room(tmp_path, monk
     argv = [sys.executable, "-c", HOLDS, str(tmp_path / "run"), str(tmp_path / "room")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"holds\n"
-        with pytest.raises(UserError, match="another process of this machine"):
+        with pytest.raises(AlreadyRuns, match="another process of this machine"):
             Spool(Store(tmp_path / "run"), tmp_path / "room", print)
         other.kill()
     Spool(Store(tmp_path / "run"), tmp_path / "room", print).close(WAIT_S)
