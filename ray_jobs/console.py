@@ -17,7 +17,11 @@ from ray_jobs.events import MACHINE_METRICS, Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
-VERBS = ("train", "evaluate", "predict", "export", "compare", "sweep", "compress", "sensitivity", "report")
+VERBS = (
+    *("train", "sweep", "compare", "compress", "sensitivity"),
+    *("evaluate", "predict", "export", "report"),
+    *("submit", "jobs"),
+)
 SECONDS_BETWEEN_LINES = 5.0
 
 

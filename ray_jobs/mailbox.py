@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from aign.errors import UserError
 from aign.training.notice import Notice
+from ray_jobs.attempts import AlreadyRuns
 from ray_jobs.events import Event
 
 
@@ -47,10 +47,6 @@ class Mailbox:
             self._changed.clear()
             await self._changed.wait()
         return self._notice
-
-
-class AlreadyRuns(UserError):
-    """The cluster is at work on this run: two at a time would overwrite each other's results."""
 
 
 def start_mailbox(run: str) -> Any:

@@ -68,7 +68,7 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
         raise UserError(argv[0] if argv else "no task", "a task comes first", usage)
     task, rest = argv[0], list(argv[1:])
     kind = find_task(task)
-    chosen, rest = _split_preset(rest)
+    chosen, rest = split_option("--preset", rest)  # first of all: it decides the defaults of the others
     preset, changes = find_preset(task, chosen)
 
     presets = "; ".join(f"{name}: {p.summary}" for name, p in kind.presets.items())
@@ -102,15 +102,15 @@ def parse_options(
     return tuple(getattr(parsed, kind.__name__) for kind in kinds)
 
 
-def _split_preset(argv: list[str]) -> tuple[str | None, list[str]]:
-    """The preset comes first of all: it decides the defaults of the others."""
+def split_option(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The value of one option, None without it, and the other arguments. Raises UserError if it has no value."""
     option = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    option.add_argument("--preset")
+    option.add_argument(name, dest="value")
     try:
         chosen, rest = option.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise UserError("--preset", error.message, "give its name") from None
-    return chosen.preset, rest
+        raise UserError(name, error.message, "give its name") from None
+    return chosen.value, rest
 
 
 def spelling(field: str) -> str:

@@ -54,15 +54,16 @@ def check_engine(job: Job) -> None:
         raise UserError("offload_optimizer with zero_stage = 0", "nothing is sharded", "use --zero-stage 1, 2 or 3")
     if place.offload_optimizer and not place.gpus_per_worker:
         raise UserError("offload_optimizer", "there is no GPU whose memory it could spare", "add --gpus-per-worker 1")
-    compilers = ("c++", "g++", "clang++")
-    if place.compile and not place.gpus_per_worker and not any(shutil.which(name) for name in compilers):
-        raise UserError("compile", f"needs a C++ compiler on CPUs ({', '.join(compilers)})", "install g++")
 
 
 def check_resources(job: Job) -> None:
-    """On a local Ray only: a cluster may grow."""
+    """On a local Ray only: a cluster may grow, and its machines may have what this one lacks."""
     if "RAY_ADDRESS" in os.environ:
         return
+    compilers = ("c++", "g++", "clang++")
+    on_cpus = job.placement.compile and not job.placement.gpus_per_worker
+    if on_cpus and not any(shutil.which(name) for name in compilers):
+        raise UserError("compile", f"needs a C++ compiler on CPUs ({', '.join(compilers)})", "install g++")
     wanted = job.placement.gpus_per_worker * max(1, job.placement.workers.fewest)
     if wanted:
         import torch

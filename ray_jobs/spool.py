@@ -13,10 +13,12 @@ import random
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from aign.errors import UserError
+from ray_jobs.attempts import Attempt, Superseded
 from ray_jobs.spool_entries import Entries, Entry
 from ray_jobs.storage import Store, StoreAway
 
@@ -36,6 +38,7 @@ class Spool:
     does not mend (UserError) is said once, stops the sending, and is raised by :meth:`close`; what was put stays on
     disk. Above ``max_bytes`` the oldest pictures that wait are dropped, then the oldest checkpoints but the newest;
     metrics never. ``arrived`` is told the path of every file or folder that is in the store, in the spool's thread.
+    When a newer attempt has begun, nothing waits any more and every call raises Superseded.
     """
 
     def __init__(
@@ -46,7 +49,10 @@ class Spool:
         arrived: Callable[[str], None] = lambda path: None,
         max_bytes: int = 20 << 30,
     ) -> None:
-        """Start, with what an earlier process left in ``folder`` first; UserError if that waits for another store."""
+        """Start, with what an earlier process left in ``folder`` first.
+
+        UserError if that waits for another store, AlreadyRuns if another process uses the folder.
+        """
         self._store, self._say, self._arrived, self._max_bytes = store, say, arrived, max_bytes
         self._entries = Entries(Path(folder), store.uri)
         self._changed = threading.Condition()
@@ -65,9 +71,13 @@ class Spool:
         """How many files, folders and removals have not yet arrived."""
         return len(self._waiting)
 
+    def begin(self, attempt: Attempt) -> None:
+        """What is put from here on is of this attempt."""
+        self._entries.attempt = attempt
+
     def put(self, path: str, data: bytes) -> None:
         """Send ``data`` to ``path``. It is on disk when this returns; UserError if the local disk refuses it."""
-        with self._changed:
+        with self._newest():
             self._queue(self._entries.add_file(path, data))
 
     def put_folder(self, local_folder: Path, path: str, last: str) -> None:
@@ -78,12 +88,12 @@ class Spool:
         """
         if not (Path(local_folder) / last).is_file():
             raise FileNotFoundError(f"{local_folder} has no {last}")
-        with self._changed:
+        with self._newest():
             self._queue(self._entries.add_folder(path, Path(local_folder), last))
 
     def remove(self, path: str) -> None:
         """Remove ``path`` from the store when all that was put before has arrived."""
-        with self._changed:
+        with self._newest():
             removal = self._entries.add_removal(path)
             self._drop([e for e in self._waiting if PurePosixPath(e.path).is_relative_to(path)])
             self._queue(removal)
@@ -100,7 +110,7 @@ class Spool:
                 self._changed.wait_for(lambda: not self._waiting or self._error, timeout_s)
             finally:
                 self._num_flushing -= 1
-            return not self._waiting
+            return not (self._waiting or self._error)
 
     def close(self, timeout_s: float | None) -> None:
         """Flush and stop; says where the rest waits if there is one. Raises the UserError that stopped the sending."""
@@ -109,11 +119,20 @@ class Spool:
             first_time, self._is_closing = not self._is_closing, True
             self._changed.notify_all()
         self._thread.join(1.0)  # more only while it is inside an upload, which a later spool repeats
-        if not arrived and first_time:
+        self._entries.leave()
+        if not arrived and first_time and self._waiting:
             folder = self._entries.folder
             self._say(f"{self._what_waits()} wait in {folder}; send them with: python -m ray_jobs.spool {folder}")
         if self._error:
             raise self._error
+
+    @contextmanager
+    def _newest(self) -> Iterator[None]:
+        """The lock, unless a newer attempt has begun."""
+        with self._changed:
+            if isinstance(self._error, Superseded):
+                raise self._error
+            yield
 
     def _queue(self, entry: Entry) -> None:
         self._waiting.append(entry)
@@ -175,6 +194,11 @@ class Spool:
                 self._say_away(away)
                 self._pause(num_failures)
                 num_failures += 1
+            except Superseded as superseded:
+                if entry.attempt == self._entries.attempt.number:
+                    return self._end(superseded)
+                self._say(f"{entry.path} is left out: {superseded}")
+                return True
             except UserError as error:
                 return self._stop(error)
             except Exception as error:  # a thread that dies silently would leave a run whose results never arrive
@@ -208,6 +232,13 @@ class Spool:
         self._say(f"results cannot be stored and wait in {self._entries.folder}: {error}")
         with self._changed:
             self._error, self._sending = error, None
+            self._changed.notify_all()
+        return False
+
+    def _end(self, superseded: Superseded) -> bool:
+        with self._changed:
+            self._error, self._sending = superseded, None
+            self._drop(list(self._waiting))
             self._changed.notify_all()
         return False
 

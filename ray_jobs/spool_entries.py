@@ -13,9 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from aign.errors import UserError
+from ray_jobs.attempts import AlreadyRuns, Attempt
 from ray_jobs.storage import Store
 from ray_jobs.storage_errors import StoreAway, local_error
+
+_SECONDS_FOR_A_PREDECESSOR = 20.0  # a process that was killed a moment ago
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +33,32 @@ class Entry:
     num_bytes: int
     store: str  # the address of the store it is meant for
     last: str = ""  # of a folder: the file to send when all others have arrived
+    attempt: int = 0  # whose it is, and when that began
+    began: float = 0.0
 
 
 class Entries:
     """Adds, sends and discards entries in ``folder``, for the store at ``store_uri``; not thread-safe by itself."""
 
     def __init__(self, folder: Path, store_uri: str) -> None:
-        """Create the folder, or find what is in it. UserError if that waits for another store, or on a disk error."""
-        self.folder, self._store_uri = folder.absolute(), store_uri
+        """Create the folder, or find what is in it.
+
+        UserError if that waits for another store or on a disk error, AlreadyRuns if another process uses it.
+        """
+        self.folder, self._store_uri, self.attempt = folder.absolute(), store_uri, Attempt()
         meant_for = self.store_of(folder)
         if meant_for not in (None, store_uri):
             remedy = f"send them with python -m ray_jobs.spool {folder}, or choose another folder"
             raise UserError(folder, f"results for {meant_for} wait here", remedy)
         with _disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.folder)
             self._sweep()
         self._next_number = max([int(p.stem) for p in _manifests(self.folder)], default=-1) + 1
+
+    def leave(self) -> None:
+        """From here on the folder may be another process's."""
+        self._lock.release()
 
     @staticmethod
     def store_of(folder: Path) -> str | None:
@@ -69,14 +84,20 @@ class Entries:
         return self._add(Entry(**self._new("removal", path), num_bytes=0), lambda _: None)
 
     def send(self, entry: Entry, store: Store, arrived: set[str]) -> None:
-        """Do what ``entry`` says. Raises what the store raises; ``arrived`` collects the files of a folder."""
+        """Do what ``entry`` says; ``arrived`` collects the files of a folder.
+
+        Raises what the store raises, and Superseded for a folder or a removal of an attempt that is not the newest.
+        """
         payload = self._payload(entry)
+        if entry.kind == "file":
+            store.upload(payload, entry.path)
+            return
+        attempt = Attempt(entry.attempt, entry.began)
+        attempt.check_newest(store)
         if entry.kind == "removal":
             store.remove(entry.path)
-        elif entry.kind == "file":
-            store.upload(payload, entry.path)
         else:
-            _send_folder(payload, entry, store, arrived)
+            _send_folder(payload, entry, store, arrived, attempt)
 
     def discard(self, entry: Entry) -> None:
         """Forget ``entry``: it has arrived, or will not be sent."""
@@ -85,7 +106,8 @@ class Entries:
 
     def _new(self, kind: str, path: str) -> dict:
         number, self._next_number = self._next_number, self._next_number + 1
-        return {"number": number, "kind": kind, "path": path, "store": self._store_uri}
+        whose = {"attempt": self.attempt.number, "began": self.attempt.began}
+        return {"number": number, "kind": kind, "path": path, "store": self._store_uri, **whose}
 
     def _add(self, entry: Entry, make_payload: Callable[[Path], None]) -> Entry:
         with _disk_errors(self.folder):
@@ -112,12 +134,14 @@ class Entries:
             _delete(partial)
 
 
-def _send_folder(payload: Path, entry: Entry, store: Store, arrived: set[str]) -> None:
+def _send_folder(payload: Path, entry: Entry, store: Store, arrived: set[str], attempt: Attempt) -> None:
     names = sorted(p.relative_to(payload).as_posix() for p in payload.rglob("*") if p.is_file())
     if not arrived:  # what an earlier attempt left under this path, above all its last file, must not mix with this
         store.remove(entry.path)
     for name in [n for n in names if n != entry.last] + [entry.last]:
         if name not in arrived:
+            if name == entry.last:  # others may have begun while this was on its way
+                attempt.check_newest(store)
             store.upload(payload / name, f"{entry.path}/{name}")
             arrived.add(name)
 
@@ -131,6 +155,17 @@ def _read(manifest: Path) -> Entry:
         return Entry(**json.loads(manifest.read_bytes()))
     except (ValueError, TypeError):
         raise UserError(manifest, "is not an entry of a spool", "move it away") from None
+
+
+def _locked(folder: Path) -> FileLock:
+    """The right to use a folder, which ends with the process. Raises AlreadyRuns if another one has it."""
+    lock = FileLock(f"{folder}.lock", timeout=_SECONDS_FOR_A_PREDECESSOR, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "another process of this machine is at work on the same run"
+        raise AlreadyRuns(folder, reason, "wait for it, or stop it first") from None
+    return lock
 
 
 def _write(path: Path, data: bytes) -> None:

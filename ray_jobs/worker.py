@@ -25,6 +25,7 @@ from aign.training.notice import Notice
 from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
+from ray_jobs.attempts import ATTEMPTS, Attempt
 from ray_jobs.beginning import begin
 from ray_jobs.checkpoints import FOLDER_NAME, fetch_checkpoint, valid_checkpoints
 from ray_jobs.compression import begin_compression
@@ -110,7 +111,7 @@ def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
     said = False
     while True:
         try:
-            job.folder.names("attempts")
+            job.folder.names(ATTEMPTS)
             return
         except StoreAway as away:
             if time.monotonic() > deadline:
@@ -190,17 +191,17 @@ def writing(
     job: Job, task: Task, spool: Spool, tell: Callable[[Event], None], part: dict[str, Any]
 ) -> Iterator[RunWriter]:
     """Number this attempt and write who takes part in it, and config.json; at the end, when that was."""
-    attempt = len(job.folder.names("attempts")) + 1
-    path = f"attempts/{attempt:03d}.json"
-    spool.put(path, json.dumps(part).encode())
+    attempt = Attempt.after(job.folder, part["began"])
+    spool.begin(attempt)
+    spool.put(attempt.path, json.dumps(part).encode())
     spool.put("config.json", json.dumps({**job.to_json(), "facts": task.facts()}, indent=1).encode())
     tell({"kind": "saved", "step": part["start_step"]})
-    writer = RunWriter(job, attempt, spool, tell, part["start_step"])
+    writer = RunWriter(job, attempt.number, spool, tell, part["start_step"])
     try:
         yield writer
     finally:
         writer.close()
-        spool.put(path, json.dumps({**part, "ended": time.time()}).encode())
+        spool.put(attempt.path, json.dumps({**part, "ended": time.time()}).encode())
 
 
 def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> None:

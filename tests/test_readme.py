@@ -12,11 +12,13 @@ from PIL import Image
 from aign.data.h36m import SKELETON
 from ray_jobs.console import main
 from ray_jobs.options import parse
+from tests.ray_jobs.submissions.fake_cluster import FakeCluster
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
 LINES = [line for _, block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-COMMANDS = [line for line in LINES if line.startswith("aign ")]
+SUBMISSIONS = [line for line in LINES if line.startswith(("aign submit ", "aign jobs "))]
+COMMANDS = [line for line in LINES if line.startswith("aign ") and line not in SUBMISSIONS]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 SHORT = shlex.split("--steps 4 --evaluate-every 4 --checkpoint-every 4")
 FACES = shlex.split("--size 44 --num-images 400 --width 8 --discriminator-width 4 --batch-size 4")
@@ -60,6 +62,17 @@ def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_loc
     assert Path("predictions/picture.png").exists()
     assert Path("imagined/grid.png").exists()
     assert "where their options differ" in Path("runs.html").read_text()
+
+
+def test_submissions_are_understood(monkeypatch):
+    """As far as that goes without a cluster: a test of their own submits."""
+    cluster = FakeCluster()
+    cluster.use(monkeypatch)
+    assert {shlex.split(command)[1] for command in SUBMISSIONS} == {"submit", "jobs"}
+    for command in SUBMISSIONS:
+        monkeypatch.setattr("sys.argv", shlex.split(command))
+        main()
+    assert "first-2" in {job.submission_id for job in cluster.jobs}
 
 
 def test_python_runs_as_it_stands(tmp_path, monkeypatch):

@@ -21,10 +21,10 @@ from ray import tune
 from ray.tune.result import DONE
 
 from aign.errors import UserError
+from ray_jobs.attempts import AlreadyRuns
 from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
 from ray_jobs.events import Event
 from ray_jobs.launch import launch
-from ray_jobs.mailbox import AlreadyRuns
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.plan import Sweep, trial_folder

@@ -1,0 +1,161 @@
+"""Two writers on one run: the newer attempt goes on, the older one ends and leaves what is not its own alone."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ray_jobs import spool_entries, train
+from ray_jobs.attempts import AlreadyRuns, Attempt, Superseded
+from ray_jobs.checkpoints import checkpoint_steps
+from ray_jobs.spool import Spool
+from ray_jobs.storage import Store
+
+WAIT_S = 60
+
+
+@pytest.fixture(params=["local", "s3"])
+def run(request, tmp_path):
+    """A run's folder."""
+    if request.param == "local":
+        return Store(tmp_path / "run")
+    return Store(request.getfixturevalue("object_store").bucket) / tmp_path.name
+
+
+@pytest.fixture
+def begin(run, tmp_path):
+    """Begins another attempt at the run, on a machine of its own; gives it and its spool."""
+    spools = []
+
+    def begin(attempt=None):
+        spool = Spool(run, tmp_path / f"machine-{len(spools)}", lambda text: None)
+        attempt = attempt or Attempt.after(run, time.time())
+        spool.begin(attempt)
+        spool.put(attempt.path, json.dumps({"began": attempt.began}).encode())
+        assert spool.flush(WAIT_S)
+        spools.append(spool)
+        return attempt, spool
+
+    return begin
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Puts a checkpoint of step 20 into a spool."""
+
+    def checkpoint(spool, text):
+        folder = tmp_path / "checkpoint"
+        folder.mkdir()
+        for name in ("weights", "state.json"):
+            (folder / name).write_text(text)
+        spool.put_folder(folder, "checkpoints/step_0000020", last="state.json")
+
+    return checkpoint
+
+
+def test_attempts_count(run, begin):
+    assert [begin()[0].number for _ in range(3)] == [1, 2, 3]
+    assert run.names("attempts") == ["001.json", "002.json", "003.json"]
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "removal"])
+def test_the_older_attempt_changes_no_checkpoint_of_the_newer_and_ends(what, run, begin, checkpoint):
+    older, newer = begin()[1], begin()[1]
+    checkpoint(newer, "newer")
+    assert newer.flush(WAIT_S)
+    if what == "checkpoint":
+        checkpoint(older, "older")
+    else:
+        older.remove("checkpoints/step_0000020")
+    assert not older.flush(WAIT_S)
+    with pytest.raises(Superseded, match="attempt 2 goes on with this run, so attempt 1 ends"):
+        older.put("metrics/001-000009.jsonl", b"")
+    with pytest.raises(Superseded):
+        older.close(WAIT_S)
+    assert older.num_waiting == 0
+    assert {run.read(f"checkpoints/step_0000020/{name}") for name in ("weights", "state.json")} == {b"newer"}
+    newer.close(WAIT_S)
+
+
+def test_what_is_on_its_way_when_a_newer_attempt_begins_is_not_committed(run, begin, checkpoint, monkeypatch):
+    _, older = begin()
+    upload = Store.upload
+
+    def upload_slowly(store, local_file, path):
+        upload(store, local_file, path)
+        if path.endswith("weights"):
+            run.write("attempts/002.json", b"{}")
+
+    monkeypatch.setattr(Store, "upload", upload_slowly)
+    checkpoint(older, "older")
+    with pytest.raises(Superseded):
+        older.close(WAIT_S)
+    assert checkpoint_steps(run) == []
+
+
+def test_of_two_that_begin_at_once_the_later_goes_on(run, begin, checkpoint):
+    (first, older), (second, newer) = begin(Attempt(1, began=100.0)), begin(Attempt(1, began=101.0))
+    assert first.path == second.path
+    checkpoint(older, "older")
+    with pytest.raises(Superseded):
+        older.close(WAIT_S)
+    checkpoint(newer, "newer")
+    newer.close(WAIT_S)
+    assert run.read("checkpoints/step_0000020/state.json") == b"newer"
+
+
+def test_what_an_overtaken_attempt_left_behind_is_left_out(run, begin, checkpoint, tmp_path, monkeypatch):
+    """A machine comes back after the run has gone on elsewhere."""
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_entries.Entries, "send", lambda *_: time.sleep(WAIT_S))
+        left = Spool(run, tmp_path / "left", lambda text: None)
+        left.begin(Attempt(1))
+        left.put("metrics/001-000000.jsonl", b"measured")
+        checkpoint(left, "left")
+        left.close(0)
+    run.write("attempts/002.json", b"{}")
+    said = []
+    Spool(run, tmp_path / "left", said.append).close(WAIT_S)
+    assert run.read("metrics/001-000000.jsonl") == b"measured"
+    assert not run.exists("checkpoints")
+    assert "checkpoints/step_0000020 is left out" in said[-1]
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from ray_jobs.spool import Spool
+from ray_jobs.storage import Store
+spool = Spool(Store(sys.argv[1]), Path(sys.argv[2]), print)
+print("holds", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_of_one_machine_do_not_share_a_waiting_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool_entries, "_SECONDS_FOR_A_PREDECESSOR", 0.1)
+    argv = [sys.executable, "-c", HOLDS, str(tmp_path / "run"), str(tmp_path / "room")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"holds\n"
+        with pytest.raises(AlreadyRuns, match="another process of this machine"):
+            Spool(Store(tmp_path / "run"), tmp_path / "room", print)
+        other.kill()
+    Spool(Store(tmp_path / "run"), tmp_path / "room", print).close(WAIT_S)
+
+
+def test_a_run_that_a_newer_attempt_takes_over_ends_in_one_line(tmp_path, tiny_argv, refused):
+    run = tmp_path / "run"
+
+    def take_over():
+        while not checkpoint_steps(Store(run)):
+            time.sleep(0.02)
+        Store(run).write("attempts/002.json", b"{}")
+
+    threading.Thread(target=take_over, daemon=True).start()
+    endless = ["--steps", "100000", "--evaluate-every", "100000", "--workers", "0"]
+    said = refused(train.command, "pose", *tiny_argv, *endless, "--storage", tmp_path, "--name", "run")
+    assert "attempt 2 goes on with this run, so attempt 1 ends" in said
+    assert not (run / "export").exists()
