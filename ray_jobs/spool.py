@@ -37,8 +37,8 @@ class Spool:
     While the store is away it keeps trying and says one line; one more when the store is back. An error that waiting
     does not mend (UserError) is said once, stops the sending, and is raised by :meth:`close`; what was put stays on
     disk. Above ``max_bytes`` the oldest pictures that wait are dropped, then the oldest checkpoints but the newest;
-    metrics never. ``arrived`` is told the path of every file or folder that is in the store, in the spool's thread.
-    When a newer attempt has begun, nothing waits any more and every call raises Superseded.
+    metrics never. When a newer attempt has begun, nothing waits any more and every call raises Superseded. ``arrived``
+    is told the path of every file or folder that is in the store, in the spool's thread.
     """
 
     def __init__(
@@ -168,8 +168,6 @@ class Spool:
         while (entry := self._next()) is not None:
             if not self._send_until_arrived(entry):
                 return
-            if entry.kind != "removal":
-                self._arrived(entry.path)
             with self._changed:
                 if self._is_closing:
                     return  # the folder may already belong to another spool, which sends this entry again
@@ -184,7 +182,7 @@ class Spool:
             return self._sending
 
     def _send_until_arrived(self, entry: Entry) -> bool:
-        """Whether ``entry`` has arrived; False when closing or when an error stops all sending."""
+        """Whether ``entry`` has arrived or is left out; False when closing or when an error stops all sending."""
         num_failures = 0
         arrived: set[str] = set()  # files of a folder that need not be sent again after an outage
         while not self._is_closing:
@@ -206,6 +204,8 @@ class Spool:
                 return self._stop(UserError(self._entries.folder, reason, "look at this folder"))
             else:
                 self._say_back()
+                if entry.kind != "removal":
+                    self._arrived(entry.path)
                 return True
         return False
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from aign.errors import UserError
@@ -17,7 +18,7 @@ from ray_jobs.preflight import check_engine, check_existing
 from ray_jobs.storage import Store
 
 USAGE = "aign submit [options] -- VERB ..."
-USES_RUNS = ("evaluate", "predict", "export")
+USES_RUNS = ("evaluate", "predict", "export", "sensitivity")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _begins(job: Job) -> dict[str, Any]:
 
 
 def _named(places: dict[str, Any]) -> dict[str, str]:
-    return {option: str(place) for option, place in places.items() if place is not None}
+    return {option: str(place) for option, place in places.items() if isinstance(place, str | Path)}
 
 
 def _new_name(verb: str) -> str:
