@@ -7,13 +7,15 @@ stay, and the reason is told.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.nn import functional
 
 from aign.compression import operations
 from aign.errors import UserError
@@ -109,7 +111,7 @@ def dissect(network: nn.Module, observed: Mapping[str, Tensor]) -> Anatomy:
     positional = _Positional(network.eval(), tuple(observed))
     batch = tuple({0: Dim.DYNAMIC} for _ in observed)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _own_linear():
             outputs = tuple(network(dict(observed)))
             program = export(positional, tuple(observed.values()), dynamic_shapes=(batch,))
     except Exception as error:
@@ -121,6 +123,16 @@ def dissect(network: nn.Module, observed: Mapping[str, Tensor]) -> Anatomy:
         if operations.is_check(node):  # of types, which lower precision changes
             program.graph.erase_node(node)
     return _Walk(program, tuple(observed), outputs).anatomy()
+
+
+@contextmanager
+def _own_linear() -> Iterator[None]:
+    """PyTorch's linear function, in whose place DeepSpeed puts one of several operations for the whole process."""
+    before, functional.linear = functional.linear, torch._C._nn.linear
+    try:
+        yield
+    finally:
+        functional.linear = before
 
 
 @dataclass(frozen=True)

@@ -131,5 +131,13 @@ def test_the_projects_own_networks(task, preset, projected, left):
     assert left <= set(anatomy.left)
 
 
+def test_another_linear_function_in_its_place_hides_no_layer(monkeypatch):
+    """As DeepSpeed's, at ZeRO stage 3."""
+    monkeypatch.setattr("torch.nn.functional.linear", lambda x, weight, bias=None: x.matmul(weight.t()) + bias)
+    anatomy = anatomy_of(flattened())
+    assert set(anatomy.readings) == {"layers.0", "layers.4"}
+    assert torch.nn.functional.linear is not torch._C._nn.linear
+
+
 def test_an_empty_network_has_nothing():
     assert not anatomy_of(FromDict(nn.ReLU())).layers
