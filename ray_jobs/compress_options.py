@@ -147,9 +147,10 @@ def _plan(subject: Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Comp
         return plan
     rounds = in_rounds(subject.source.anatomy, ranks, schedule.rounds)
     if schedule.method == "projection":
-        return dataclasses.replace(plan, rounds=rounds, projection_steps=round(schedule.projection_share * steps))
+        own = max(len(rounds), round(schedule.projection_share * steps))  # every round has a step
+        return dataclasses.replace(plan, rounds=rounds, projection_steps=own)
     before = {name: ranks[name] for names in rounds[:-1] for name in names}
-    earlier = steps * (len(rounds) - 1) // len(rounds)
+    earlier = max(len(rounds) - 1, steps * (len(rounds) - 1) // len(rounds))
     return dataclasses.replace(plan, part="projection", before=before, rounds=rounds[:-1], projection_steps=earlier)
 
 

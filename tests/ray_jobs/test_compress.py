@@ -85,6 +85,25 @@ def test_what_is_done_of_it_is_not_done_again(run):
     assert metrics_of(run.parent / "interrupted")["error_percent"] <= 100
 
 
+@pytest.mark.parametrize("method", ["projection", "projection-only"])
+def test_every_round_has_a_step(run, method):
+    few = [
+        str(run),
+        "--flops",
+        "0.5",
+        "--steps",
+        "3",
+        "--rounds",
+        "2",
+        "--method",
+        method,
+        "--storage",
+        str(run.parent),
+    ]
+    job = parse_compression(few).job
+    assert sum(part.run.training.steps for part in [*parts_before(job), job]) == 3
+
+
 @pytest.mark.parametrize("method", ["projection-only", "random", "factorisation", "scratch"])
 def test_what_it_is_compared_with(run, method, tmp_path):
     argv = [str(run), *THINNER, "--method", method, "--storage", str(run.parent), "--name", method]
