@@ -185,6 +185,8 @@ def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
     options, rest = split_options(Options, argv, "aign sweep TASK")
     space = Space.read(options.space, options.space_file)
     of_sizes = rest[:1] == [COMPRESS]  # which have no default, so one of those searched takes its place
+    if of_sizes and len(rest) > 1:
+        rest = [COMPRESS, compress_options.absolute(rest[1]), *rest[2:]]  # trials stand in other folders
     command = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
     for name in space.options:
         if any(word.split("=")[0] == spelling(name) for word in rest):
