@@ -5,17 +5,15 @@ It takes over the generator, and the discriminators that both runs have; neither
 
 import dataclasses
 import re
-import tempfile
-from pathlib import Path
 
 from aign.errors import UserError
 from aign.training.engine import EngineState
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import Engines
-from ray_jobs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
+from ray_jobs.checkpoints import Checkpoint, checkpoint_steps
 from ray_jobs.job import Job
-from ray_jobs.runs import differences, read_config
+from ray_jobs.runs import checkpoint_of, differences, read_config
 from ray_jobs.storage import Store
 
 WEIGHTS = ("param/", "buffer/", "ema/")
@@ -52,33 +50,33 @@ def begin(job: Job, engines: Engines) -> None:
     """Load the weights that the job begins with. Collective."""
     assert job.run.init_from
     other = fetch_beginning(job.run.init_from)
-    engines.generator.load(taken_over(engines.generator.state(), other.engines["generator"], parts=False))
+    engines.generator.load(_taken_over(engines.generator.state(), other.engines["generator"], parts=False))
+    take_over_discriminators(engines, other)
+
+
+def take_over_discriminators(engines: Engines, other: Checkpoint) -> None:
+    """Load the weights of those discriminators that a checkpoint has too. Collective."""
     if engines.discriminators is not None and "discriminators" in other.engines:
         own = engines.discriminators.state()
-        engines.discriminators.load(taken_over(own, other.engines["discriminators"], parts=True))
+        engines.discriminators.load(_taken_over(own, other.engines["discriminators"], parts=True))
 
 
 def fetch_beginning(address: str) -> Checkpoint:
     """The checkpoint RUN@STEP. Raises UserError if it is gone, or not whole."""
     source, step = split_address(address)
     assert step is not None, "resolved before anything was started"
-    with tempfile.TemporaryDirectory(prefix="aign-begin-") as scratch:
-        return _fetch(source, step, Path(scratch))
-
-
-def _fetch(source: Store, step: int, scratch: Path) -> Checkpoint:
     try:
-        return fetch_checkpoint(source, step, scratch)
+        return checkpoint_of(source, step)
     except FileNotFoundError:
         reason = "has no such checkpoint any more: a run keeps its newest two and its best"
-        raise UserError(f"--from {source.uri}@{step}", reason, "begin another run, from one that is there") from None
+        raise UserError(address, reason, "begin another run, from one that is there") from None
 
 
 class _OtherShapes(Exception):
     """The first tensor that two networks do not share."""
 
 
-def taken_over(own: EngineState, other: EngineState, *, parts: bool) -> EngineState:
+def _taken_over(own: EngineState, other: EngineState, *, parts: bool) -> EngineState:
     """The weights of ``other`` and a new optimizer. With ``parts``, only top-level parts that both have, by name."""
     theirs = {path: tensor for path, tensor in other.tensors.items() if path.startswith(WEIGHTS)}
     mine = {path: tensor for path, tensor in own.tensors.items() if path.startswith(WEIGHTS)}
@@ -105,7 +103,7 @@ def split_address(address: str) -> tuple[Store, int | None]:
     """A run and, if it is named, a step of it."""
     match = re.fullmatch(r"(.+?)(?:@(\d+))?", address)
     if not match:
-        raise UserError(f"--from {address!r}", "names no run", "give RUN or RUN@STEP")
+        raise UserError(repr(address), "names no run", "give RUN or RUN@STEP")
     return Store(match[1]), int(match[2]) if match[2] else None
 
 
@@ -129,8 +127,8 @@ def find_step(source: Store, step: int | None) -> int:
     """The step of a run's checkpoint, its newest by default. Raises UserError if it has none of that step."""
     steps = checkpoint_steps(source)
     if not steps:
-        raise UserError(f"--from {source.uri}", "has no checkpoint", "train it further, or give another run")
+        raise UserError(source.uri, "has no checkpoint", "train it further, or give another run")
     if step is not None and step not in steps:
         there = ", ".join(str(s) for s in sorted(steps))
-        raise UserError(f"--from {source.uri}@{step}", f"has checkpoints of steps {there}", "give one of them")
+        raise UserError(f"{source.uri}@{step}", f"has checkpoints of steps {there}", "give one of them")
     return steps[0] if step is None else step

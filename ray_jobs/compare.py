@@ -20,7 +20,7 @@ from aign.command import make_console
 from aign.errors import UserError
 from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import Bars, run_command, spread
+from ray_jobs.console import Bars, measured_on, run_command, spread
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse, split_options
@@ -114,7 +114,7 @@ def summary_table(results: Sequence[dict[str, Any]]) -> Table:
     """Metrics of every preset, mean and deviation over seeds, beside the floors."""
     first = results[0]
     seeds = len({result["seed"] for result in results})
-    title = f"{first['data']}: {first['split']}, {first['num_samples']} samples, {seeds} seeds (mean ± deviation)"
+    title = f"{measured_on(first)}, {seeds} seeds (mean ± deviation)"
     table = Table("preset", title=title, title_justify="left", title_style="")
     for column in (*first["metrics"], "generator updates"):
         table.add_column(column.replace("_", " "), justify="right")

@@ -1,17 +1,15 @@
 """Compress a run's network: ``python -m ray_jobs.compress RUN --ranks ... | --flops 0.5 | --latency 0.4 [options]``."""
 
-import json
-
 from rich.table import Table
 
 from aign.compression.task import COSTS
 from aign.tasks.base import readable
-from ray_jobs.compress_options import parse_compression
+from ray_jobs.compress_options import layers_table, parse_compression
 from ray_jobs.compression import parts_before
 from ray_jobs.console import Bars, run_command
 from ray_jobs.job import Job
 from ray_jobs.launch import launch
-from ray_jobs.preflight import check
+from ray_jobs.preflight import check, say_dry
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 from ray_jobs.storage import Store
@@ -22,11 +20,11 @@ def command(argv: list[str]) -> None:
     parsed = parse_compression(argv)
     job = check(parsed.job)
     if parsed.dry_run:
-        print(json.dumps(job.to_json(), indent=1))
-        print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
+        say_dry(job.to_json(), f"write {job.folder.uri}")
         return
     with Bars() as bars, StopSignal() as stop:
-        bars.console.print(parsed.layers)
+        assert job.run.compression is not None
+        bars.console.print(layers_table(job.run.compression))
         for part in [*parts_before(job), job]:
             view = bars.run(part.name, part.run.training.steps, f"{part.name}: ")
             if read_export(part.folder) is None:

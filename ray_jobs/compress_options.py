@@ -2,16 +2,15 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
 from rich.table import Table
 
 from aign.compression.cost import latency_ratio
 from aign.compression.factorising import factorised_macs, factorised_within_macs
-from aign.compression.folding import num_inputs
+from aign.compression.folding import first_columns, num_inputs
 from aign.compression.plan import PROJECTS, Compression, Schedule
 from aign.compression.ranks import Ranks, largest_within, macs, parse_ranks, uniform, uniform_within_macs
 from aign.compression.rounds import in_rounds
@@ -23,7 +22,7 @@ from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
 from ray_jobs.beginning import find_step, split_address
 from ray_jobs.job import Job, Placement
-from ray_jobs.options import DryRun, parse_options
+from ray_jobs.options import Command, DryRun, parse_options
 from ray_jobs.runs import open_run
 from ray_jobs.storage import Store
 
@@ -47,16 +46,6 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A parsed command line."""
-
-    job: Job
-    dry_run: bool
-    layers: Table
-    """What is done to which layer, and why others are left."""
-
-
-@dataclass(frozen=True)
 class Opened:
     """A run to compress, and its network."""
 
@@ -71,13 +60,16 @@ def absolute(address: str) -> str:
     return run.uri if step is None else f"{run.uri}@{step}"
 
 
-@lru_cache(maxsize=1)
 def opened(address: str) -> Opened:
     """The run RUN[@STEP]. Raises UserError for what is none, or has no such checkpoint."""
     run, step = split_address(address)
-    step = find_step(run, step)
-    trained = open_run(run.uri, step)
-    return Opened(trained, Source.of(trained.task), f"{run.uri}@{step}")
+    return _opened(run.uri, find_step(run, step))
+
+
+@lru_cache(maxsize=1)
+def _opened(run: str, step: int) -> Opened:
+    trained = open_run(run, step)
+    return Opened(trained, Source.of(trained.task), f"{run}@{step}")
 
 
 def parse_compression(argv: Sequence[str]) -> Command:
@@ -106,7 +98,7 @@ def parse_compression(argv: Sequence[str]) -> Command:
     run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
     name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)
-    return Command(Job(run=run, placement=place, name=name), what.dry_run, _layers(subject.source, ranks, schedule))
+    return Command(Job(run=run, placement=place, name=name), what.dry_run)
 
 
 def _ranks(source: Source, size: Size, schedule: Schedule) -> Ranks:
@@ -137,8 +129,7 @@ def _why_none(source: Source) -> str:
 
 def _latency(source: Source, share: float) -> float:
     """Seconds of the network with this part of its channels, in times of the whole one's."""
-    layers, ranks = source.anatomy.layers, uniform(source.anatomy, share)
-    columns = {name: torch.eye(layers[name].num_out, rank) for name, rank in ranks.items()}
+    columns = first_columns(source.anatomy, uniform(source.anatomy, share))
     observed = {name: values[:1].repeat(TIMED, *[1] * (values.ndim - 1)) for name, values in source.example.items()}
     return latency_ratio(source.thinned(columns), source.whole, observed)
 
@@ -160,9 +151,11 @@ def _plan(subject: Opened, schedule: Schedule, ranks: Ranks, steps: int) -> Comp
     return dataclasses.replace(plan, part="projection", before=before, rounds=rounds[:-1], projection_steps=earlier)
 
 
-def _layers(source: Source, ranks: Ranks, schedule: Schedule) -> Table:
+def layers_table(plan: Compression) -> Table:
+    """What is done to which layer, and why others are left."""
+    source, ranks = opened(plan.source).source, plan.ranks
     anatomy, cost = source.anatomy, source.cost
-    if schedule.method == "factorisation":
+    if plan.schedule.method == "factorisation":
         return _factors(source, ranks)
     left = macs(anatomy, cost, ranks)
     title = f"{100 * left / cost.macs:.1f} % of {cost.macs / 1e6:,.1f} million multiplications are left"
@@ -183,7 +176,7 @@ def _layers(source: Source, ranks: Ranks, schedule: Schedule) -> Table:
     return table
 
 
-def _factors(source: Source, ranks: Ranks) -> Table:
+def _factors(source: Source, ranks: Mapping[str, int]) -> Table:
     left = factorised_macs(source.anatomy, source.cost, ranks) / source.cost.macs
     table = Table("layer", "channels", "rank", title=f"{100 * left:.1f} % of the multiplications are left")
     for name, layer in source.anatomy.layers.items():

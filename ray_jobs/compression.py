@@ -6,11 +6,8 @@ RUN                 relaxation and fine-tuning of what has become of it
 """
 
 import dataclasses
-import tempfile
-from pathlib import Path
 
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Adam
 
 from aign.compression.plan import Compression
@@ -19,9 +16,9 @@ from aign.tasks.base import Task
 from aign.training.engine import EngineState, TorchEngine
 from aign.training.run_config import RunConfig
 from aign.training.step import Engines
-from ray_jobs.beginning import fetch_beginning, split_address, taken_over
+from ray_jobs.beginning import fetch_beginning, split_address, take_over_discriminators
 from ray_jobs.job import Job
-from ray_jobs.runs import deployed, read_config
+from ray_jobs.runs import deployed, open_export, read_config
 from ray_jobs.storage import Store
 
 
@@ -67,21 +64,12 @@ def begin_compression(job: Job, task: Task, engines: Engines) -> None:
     config = RunConfig.from_json(read_config(split_address(plan.source)[0]))
     parts = parts_before(job)
     begins_with = parts[-1].folder.uri if parts else plan.begins_with
-    thin = _exported(Store(begins_with)) if begins_with else None
+    thin = open_export(Store(begins_with)).task.generator.state_dict() if begins_with else None
     student = task.student(deployed(config, source), thin)
     engines.generator.load(_state(student))
-    if engines.discriminators is not None and "discriminators" in source.engines:
-        own = engines.discriminators.state()
-        engines.discriminators.load(taken_over(own, source.engines["discriminators"], parts=True))
+    take_over_discriminators(engines, source)
 
 
 def _state(module: nn.Module) -> EngineState:
     """A module's weights, as an engine that has never updated them would have them."""
     return TorchEngine(module, Adam(module.parameters())).state()
-
-
-def _exported(run: Store) -> dict[str, Tensor]:
-    with tempfile.TemporaryDirectory(prefix="aign-begin-") as scratch:
-        run.download("export", Path(scratch))
-        tensors = load_file(Path(scratch) / "generator.safetensors")
-    return {k.removeprefix("generator/"): value for k, value in tensors.items() if k.startswith("generator/")}

@@ -94,10 +94,15 @@ class RunView:
             self.bars.say(f"picture: {self.picture}")
 
 
+def measured_on(evaluation: Mapping[str, Any]) -> str:
+    """What metrics were measured on: data, split and how many samples."""
+    return f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
+
+
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Metrics beside their floors, saying on which data, split and how many samples."""
     floors = evaluation["floors"]
-    title = f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
+    title = measured_on(evaluation)
     table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
     for column in ("metric", "inferred", *floors):
         table.add_column(column, justify="left" if column == "metric" else "right")

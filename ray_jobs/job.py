@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from tyro.constructors import PrimitiveConstructorSpec
 
 from aign.errors import UserError
+from aign.options import check_not_negative
 from aign.training.acceleration import Acceleration
 from aign.training.run_config import RunConfig
 from ray_jobs.storage import Store
@@ -97,9 +98,7 @@ class Placement:
     newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        for name in ("gpus_per_worker", "max_failures"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        check_not_negative(self, "gpus_per_worker", "max_failures")
         if not self.collective_timeout_s > 0:
             raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
         for field in dataclasses.fields(self):

@@ -1,9 +1,11 @@
 """What can be checked before anything is started."""
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
@@ -15,6 +17,12 @@ from ray_jobs.runs import differences, read_config
 def note(text: str) -> None:
     """Tell a person, beside what a command prints for other programs."""
     print(text, file=sys.stderr)
+
+
+def say_dry(about: Mapping[str, Any], would: str) -> None:
+    """What ``--dry-run`` prints when all checks have passed: what was resolved, and what would happen."""
+    print(json.dumps(about, indent=1))
+    print(f"dry run: all checks passed, nothing was started; it would {would}")
 
 
 def check(job: Job, say: Callable[[str], None] = note) -> Job:

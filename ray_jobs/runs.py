@@ -45,7 +45,8 @@ def newest_checkpoint(run: Store) -> Checkpoint:
     raise UserError(run.uri, "has no whole checkpoint yet", "wait for its first one, or train it further")
 
 
-def _checkpoint_of(run: Store, step: int) -> Checkpoint:
+def checkpoint_of(run: Store, step: int) -> Checkpoint:
+    """The checkpoint of a step. FileNotFoundError if there is none; raises UserError if it is not whole."""
     with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:
         return fetch_checkpoint(run, step, Path(scratch))
 
@@ -59,8 +60,8 @@ def open_run(uri: str, step: int | None = None) -> Trained:
     stored = read_config(run)
     config = RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
     if config.compression and config.compression.part == "projection":
-        return _open_export(run)
-    checkpoint = newest_checkpoint(run) if step is None else _checkpoint_of(run, step)
+        return open_export(run)
+    checkpoint = newest_checkpoint(run) if step is None else checkpoint_of(run, step)
     weights = deployed(config, checkpoint)
     tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
@@ -73,8 +74,8 @@ def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return network_weights(weights) if config.compression else weights
 
 
-def _open_export(run: Store) -> Trained:
-    """The network that projections were folded to at the end of a run."""
+def open_export(run: Store) -> Trained:
+    """The network that projections were folded to at the end of a run. Raises UserError before that."""
     if read_export(run) is None:
         raise UserError(run.uri, "holds projections, which are folded at its end", "wait for it, or train it further")
     with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:

@@ -4,7 +4,6 @@ Every layer is projected alone; what it costs in features and in the task's metr
 paper, into RUN/sensitivity/.
 """
 
-import io
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from aign.tasks.base import readable
 from aign.training.loop import evaluate
 from ray_jobs.console import Bars, run_command
 from ray_jobs.options import parse_verb
+from ray_jobs.reports.plots import as_png
 from ray_jobs.runs import open_run, with_data
 from ray_jobs.storage import Store
 
@@ -58,9 +58,7 @@ def command(argv: list[str]) -> None:
         whole = evaluate(task, task.generator)[0].metrics[task.objective] if options.metric else None
     store = Store(options.run) / "sensitivity"
     store.write("curves.json", json.dumps({"points": found, "whole": whole, "objective": task.objective}).encode())
-    image = io.BytesIO()
-    draw_curves(found, task.objective if options.metric else None, whole).savefig(image, format="png", dpi=110)
-    store.write("curves.png", image.getvalue())
+    store.write("curves.png", as_png(draw_curves(found, task.objective if options.metric else None, whole)))
     bars.say(f"curves: {store.uri}/curves.png")
 
 

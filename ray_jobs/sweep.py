@@ -3,11 +3,9 @@
 All other options are those of ``train`` and hold for every trial. The same command goes on where it was stopped.
 """
 
-import json
-
 from ray_jobs.console import Bars, run_command
 from ray_jobs.launch import start_ray
-from ray_jobs.preflight import check
+from ray_jobs.preflight import check, say_dry
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.sweeps.book import Book, Record
 from ray_jobs.sweeps.plan import Sweep, plan
@@ -21,9 +19,8 @@ def command(argv: list[str]) -> None:
     sweep = sweep.with_job(check(sweep.job))
     sweep.check_existing()
     if dry_run:
-        print(json.dumps(sweep.to_json(), indent=1))
         trials = f"{sweep.num_trials} trials, {sweep.options.max_concurrent} at a time"
-        print(f"dry run: all checks passed, nothing was started; it would run {trials}, and write {sweep.folder.uri}")
+        say_dry(sweep.to_json(), f"run {trials}, and write {sweep.folder.uri}")
         return
     with StopSignal() as stop, Bars() as bars:
         book = run(sweep, stop, bars)

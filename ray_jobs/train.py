@@ -1,11 +1,9 @@
 """Train a task: ``python -m ray_jobs.train TASK [--preset NAME] [options]``."""
 
-import json
-
 from ray_jobs.console import Bars, run_command
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
-from ray_jobs.preflight import check
+from ray_jobs.preflight import check, say_dry
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 
@@ -15,8 +13,7 @@ def command(argv: list[str]) -> None:
     parsed = parse(argv)
     job = check(parsed.job)
     if parsed.dry_run:
-        print(json.dumps(job.to_json(), indent=1))
-        print(f"dry run: all checks passed, nothing was started; it would write {job.folder.uri}")
+        say_dry(job.to_json(), f"write {job.folder.uri}")
         return
     done = read_export(job.folder)
     with Bars() as bars:

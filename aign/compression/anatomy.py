@@ -81,9 +81,19 @@ class Anatomy:
     batch_norms: tuple[BatchNorm, ...]
     """Those that can be folded into the layer before them."""
     program: ExportedProgram = field(repr=False)
+    nodes: Mapping[str, fx.Node] = field(repr=False)
+    """Those of the program, by name."""
     inputs: tuple[str, ...]
     """Names of what is observed, in the program's order."""
     outputs: tuple[str, ...]
+
+    def node_of(self, layer: str) -> fx.Node:
+        """The node that a layer is."""
+        return self.nodes[self.layers[layer].node]
+
+    def read_by(self, layer: str) -> str:
+        """The name of the node whose values a layer reads."""
+        return operations.layer_of(self.node_of(layer)).input.name
 
     def readers(self, *layers: str) -> tuple[str, ...]:
         """The layers that read channels of these, which may be projected: what is lost shows at their outlets."""
@@ -183,6 +193,7 @@ class _Walk:
             outlets={name: _outlet(layer, nodes) for name, layer in self.layers.items()},
             batch_norms=tuple(self.batch_norms),
             program=self.program,
+            nodes=nodes,
             inputs=self.inputs,
             outputs=self.outputs,
         )

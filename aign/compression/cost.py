@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aign.compression.thinning import is_layer
 
-SECONDS_OF_TIMING = 1.0
 TURNS = 15
 
 
@@ -79,11 +78,6 @@ def cost_of(network: nn.Module, observed: Mapping[str, Tensor]) -> Cost:
         activation_bytes=num_bytes,
         layers=by_layer,
     )
-
-
-def latency_s(network: nn.Module, observed: Mapping[str, Tensor], num_threads: int = 1) -> float:
-    """Median seconds that inferring ``observed`` takes, where it lies, on so many threads of a CPU."""
-    return _timer(network, observed, num_threads).blocked_autorange(min_run_time=SECONDS_OF_TIMING).median
 
 
 def latency_ratio(network: nn.Module, other: nn.Module, observed: Mapping[str, Tensor], num_threads: int = 1) -> float:

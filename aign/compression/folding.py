@@ -14,6 +14,11 @@ Projections = Mapping[str, Tensor]
 """P (channels, rank) by layer."""
 
 
+def first_columns(anatomy: Anatomy, ranks: Mapping[str, int]) -> dict[str, Tensor]:
+    """The simplest projections of these ranks: each layer's first channels."""
+    return {name: torch.eye(anatomy.layers[name].num_out, rank) for name, rank in ranks.items()}
+
+
 def folded(anatomy: Anatomy, weights: Mapping[str, Tensor], projections: Projections) -> dict[str, Tensor]:
     """The weights of the thinner network: W P and b P of projected layers, P^T W of those that read them (Eq. 8).
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from aign.compression.rounds import Rounds
 from aign.compression.starts import Start
 from aign.errors import UserError
+from aign.options import check_effect, check_not_negative
 
 Method = Literal["projection", "projection-only", "random", "magnitude", "activation", "factorisation", "scratch"]
 PROJECTS = ("projection", "projection-only")
@@ -41,20 +42,17 @@ class Schedule:
         for name, most in (("projection_share", 0.99), ("relaxation_share", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} = {getattr(self, name)}", f"not between 0 and {most}", "give 0.3, say")
-        for name in ("gamma", "projection_lr"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
-        self._check_effect("start", self.method in PROJECTS)
-        self._check_effect("projection_share", self.method == "projection")
-        self._check_effect("relaxation_share", self.method not in ("projection-only", "scratch"))
-        self._check_effect("projection_lr", self.method in PROJECTS)
-        self._check_effect("rounds", self.method in PROJECTS)
-        self._check_effect("gamma", self.method != "scratch")
-
-    def _check_effect(self, name: str, has_effect: bool) -> None:
-        value = getattr(self, name)
-        if not has_effect and value != type(self).__dataclass_fields__[name].default:
-            raise UserError(f"{name} = {value}", f"no effect with method {self.method!r}", "leave it out")
+        check_not_negative(self, "gamma", "projection_lr")
+        projects = self.method in PROJECTS
+        for name, has_effect in (
+            ("start", projects),
+            ("projection_share", self.method == "projection"),
+            ("relaxation_share", self.method not in ("projection-only", "scratch")),
+            ("projection_lr", projects),
+            ("rounds", projects),
+            ("gamma", self.method != "scratch"),
+        ):
+            check_effect(self, name, has_effect, f"with method {self.method!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,11 @@ def parse_ranks(text: str, anatomy: Anatomy) -> Ranks:
         if not matched:
             raise UserError(f"ranks {entry.strip()!r}", _why_none(pattern, anatomy), _can_be(anatomy))
         ranks |= {name: _rank(size, anatomy.layers[name].num_out) for name in matched}
+    return thinner(anatomy, ranks)
+
+
+def thinner(anatomy: Anatomy, ranks: Mapping[str, int]) -> Ranks:
+    """The ranks of those layers that have more channels now."""
     return {name: rank for name, rank in ranks.items() if rank < anatomy.layers[name].num_out}
 
 
@@ -54,7 +59,7 @@ def _rank(size: str, num_channels: int) -> int:
 def uniform(anatomy: Anatomy, share: float) -> Ranks:
     """The same part of every layer's channels."""
     ranks = {name: max(1, math.ceil(share * anatomy.layers[name].num_out)) for name in anatomy.readings}
-    return {name: rank for name, rank in ranks.items() if rank < anatomy.layers[name].num_out}
+    return thinner(anatomy, ranks)
 
 
 def macs(anatomy: Anatomy, cost: Cost, ranks: Mapping[str, int]) -> float:

@@ -66,9 +66,8 @@ def _stored(program: Any, weights: Mapping[str, Tensor], name: str) -> Tensor:
 
 def applied(anatomy: Anatomy, names: Collection[str], value: Tensor) -> Tensor:
     """Elementwise nodes, one after the other, on another value."""
-    nodes = {node.name: node for node in anatomy.program.graph.nodes}
     for name in names:
-        node = nodes[name]
+        node = anatomy.nodes[name]
         rest = torch.fx.node.map_arg(node.args[1:], lambda _: None)
         value = node.target(value, *rest, **node.kwargs)  # type: ignore[operator, misc]
     return value

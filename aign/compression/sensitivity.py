@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from aign.compression.ranks import Ranks, largest_within, macs
+from aign.compression.ranks import Ranks, largest_within, macs, thinner
 from aign.compression.source import Source
 from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, Projected
@@ -70,8 +70,7 @@ def ranks_within_macs(source: Source, curves: Curves, part: float) -> Ranks:
     def left(kept: float) -> float:
         return macs(source.anatomy, source.cost, ranks(kept)) / source.cost.macs
 
-    found = ranks(largest_within(part, left, f"part {part} of the multiplications"))
-    return {name: rank for name, rank in found.items() if rank < source.anatomy.layers[name].num_out}
+    return thinner(source.anatomy, ranks(largest_within(part, left, f"part {part} of the multiplications")))
 
 
 def _bound(curves: Curves, kept: float) -> float:

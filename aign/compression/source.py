@@ -14,7 +14,7 @@ from aign.tasks.base import Task
 
 
 class Source:
-    """A trained network, which is not changed; ``example`` are two samples or more of what it observes, on a CPU."""
+    """A trained network; ``example`` are two samples or more of what it observes, on a CPU."""
 
     def __init__(self, network: nn.Module, example: Mapping[str, Tensor]) -> None:
         self.network, self.example = network.cpu(), dict(example)
@@ -23,6 +23,11 @@ class Source:
     def of(cls, task: Task) -> "Source":
         """A task's generator, whether the task has its data or not."""
         return cls(task.generator, task.example(2, torch.Generator().manual_seed(0)))
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the network other weights of the same sizes; what it consists of and costs is as before."""
+        self.network.load_state_dict(dict(weights))
+        self.__dict__.pop("whole", None)
 
     @cached_property
     def before(self) -> Anatomy:

@@ -78,11 +78,7 @@ def activations(
     anatomy: Anatomy, weights: Mapping[str, Tensor], layers: Mapping[str, int], observed: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Mean absolute value of each channel as the next layers read it, by layer."""
-    nodes = {node.name: node for node in anatomy.program.graph.nodes}
-    read = {
-        name: [(reading, nodes[anatomy.layers[reading.layer].node].args[0].name) for reading in anatomy.readings[name]]  # type: ignore[union-attr]
-        for name in layers
-    }
+    read = {name: [(reading, anatomy.read_by(reading.layer)) for reading in anatomy.readings[name]] for name in layers}
     wanted = {node for own in read.values() for _, node in own}
     values = Replay(anatomy).look(weights, observed, wanted)[1]
 

@@ -86,7 +86,7 @@ class Student(nn.Module):
 
     def thin_weights(self) -> dict[str, Tensor]:
         """The weights of the thinner network that it has become."""
-        raise NotImplementedError
+        return dict(self._stands_for[0].state_dict())
 
 
 class Projected(Student):
@@ -138,9 +138,7 @@ class _Again:
 
     def __init__(self, anatomy: Anatomy, projected: Projections) -> None:
         self.anatomy = anatomy
-        nodes = {node.name: node for node in anatomy.program.graph.nodes}
-        self.nodes = {name: nodes[anatomy.layers[name].node] for name in projected}
-        self.reads = {name: node.args[0].name for name, node in self.nodes.items()}  # type: ignore[union-attr]
+        self.reads = {name: anatomy.read_by(name) for name in projected}
 
     def __call__(
         self, values: Mapping[str, Tensor], half: Mapping[str, Tensor], wanted: Mapping[str, str]
@@ -148,7 +146,7 @@ class _Again:
         return {name: self._one(name, values[read], half) for name, read in self.reads.items() if name in wanted}
 
     def _one(self, name: str, value: Tensor, half: Mapping[str, Tensor]) -> Tensor:
-        layer, node = self.anatomy.layers[name], self.nodes[name]
+        layer, node = self.anatomy.layers[name], self.anatomy.node_of(name)
         bias = half[layer.bias] if layer.bias is not None else None
         output = node.target(value, half[layer.weight], bias, *node.args[3:], **node.kwargs)  # type: ignore[operator]
         return applied(self.anatomy, self.anatomy.outlets[name].chain, output)
@@ -167,9 +165,6 @@ class Thin(Student):
         self._replay = Replay(anatomy)
         self._nodes = {layer: anatomy.outlets[own].node for layer, own in names.items()}
 
-    def thin_weights(self) -> dict[str, Tensor]:
-        return dict(self.network.state_dict())
-
     def forward(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.training:
             return self.network(observed)
@@ -185,9 +180,6 @@ class Scratch(Student):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.network = network
-
-    def thin_weights(self) -> dict[str, Tensor]:
-        return dict(self.network.state_dict())
 
     def forward(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.network(observed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aign.compression.anatomy import dissect
 from aign.compression.cost import cost_of, latency_ratio
 from aign.compression.factorising import factorised
-from aign.compression.folding import Projections, folded
+from aign.compression.folding import Projections, first_columns, folded
 from aign.compression.plan import STARTS, Compression
 from aign.compression.source import Source
 from aign.compression.starts import first_projections
@@ -112,8 +112,7 @@ class Compressing(Task):
 
         A function of the weights and the seed, whoever computes it.
         """
-        self.source.network.load_state_dict(dict(source))
-        self.source = Source(self.source.network, self.source.example)
+        self.source.load(source)
         student = self._student(thin, self._first_projections)
         if not isinstance(student, Scratch):
             student.teacher.calibrate(self._calibration)
@@ -144,7 +143,7 @@ class Compressing(Task):
 
     def _first_columns(self, ranks: Mapping[str, int], weights: Weights) -> Projections:
         """Something of the right sizes."""
-        return {name: torch.eye(self.source.anatomy.layers[name].num_out, rank) for name, rank in ranks.items()}
+        return first_columns(self.source.anatomy, ranks)
 
     def _first_projections(self, ranks: Mapping[str, int], weights: Weights) -> Projections:
         schedule = self.compression.schedule

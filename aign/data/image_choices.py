@@ -20,6 +20,7 @@ from aign.data.images import ImageSet
 from aign.data.london_faces import load_london_faces
 from aign.errors import UserError
 from aign.memories import MIN_SAMPLES
+from aign.options import check_effect, check_positive
 
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
@@ -59,14 +60,8 @@ class ImageOptions:
             ("strict", ("folder", "celeba", "london")),
             ("size", ("folder", "celeba", "london", "generated")),
         ):
-            self._check_effect(option, self.data in kinds, f"with data {self.data!r}")
-        for option in ("size", "num_images"):
-            if getattr(self, option) < 1:
-                raise UserError(f"{option} = {getattr(self, option)}", "less than one", "give a positive number")
-
-    def _check_effect(self, option: str, has_effect: bool, where: str) -> None:
-        if not has_effect and getattr(self, option) != type(self).__dataclass_fields__[option].default:
-            raise UserError(f"{option} = {getattr(self, option)}", f"no effect {where}", "leave it out")
+            check_effect(self, option, self.data in kinds, f"with data {self.data!r}")
+        check_positive(self, "size", "num_images")
 
     def load(self) -> ImageSet:
         """All images of the data set. Raises UserError for data that is missing or unsound."""

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aign.data.streams import Sample, Stream
+from aign.data.streams import Sample, Stream, rows
 from aign.memories import Memory
 
 Factors = dict[str, Tensor]
@@ -184,3 +184,13 @@ class Evaluation:
     """The same metrics for predictors that have learnt nothing."""
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The same metrics for parts of the test set (an action, a sequence)."""
+
+    @classmethod
+    def of_means(cls, measured: Mapping[str, Tensor], *, data: str, split: str) -> "Evaluation":
+        """Means over samples: of what is measured by name, and of floors' numbers by ``FLOOR/NAME``."""
+        by_owner: dict[str, dict[str, float]] = {"": {}}
+        for path, values in measured.items():
+            owner, _, name = path.rpartition("/")
+            by_owner.setdefault(owner, {})[name] = values.double().mean().item()
+        metrics = by_owner.pop("")
+        return cls(data=data, split=split, num_samples=rows(measured), metrics=metrics, floors=by_owner)

@@ -27,6 +27,7 @@ from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, parse_alpha, parse_scale
 from aign.memories import Memory
+from aign.options import check_not_negative, check_positive
 from aign.renderers.image import HandedOn
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms
 
@@ -101,14 +102,10 @@ class BiasedImageConfig(ImageOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "discriminator_width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
+        check_positive(self, "width", "discriminator_width")
         if self.size % 4:
             raise UserError(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
-        for name in ("beta", "initial_variance"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        check_not_negative(self, "beta", "initial_variance")
         if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
             remedy = 'write "Old == 1" or "Old == -1"'
             raise UserError(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)

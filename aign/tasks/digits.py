@@ -25,6 +25,7 @@ from aign.data.streams import Sample, rows
 from aign.errors import UserError
 from aign.evaluation.class_picture import Guesses, draw_guesses
 from aign.generators.classifier import ResidualClassifier
+from aign.options import check_positive
 from aign.renderers.identity import Identity
 from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
 
@@ -54,9 +55,7 @@ class DigitsConfig:
     """Training images are moved at random, by up to so many pixels along each side."""
 
     def __post_init__(self) -> None:
-        for option in ("num_images", "num_test", "width", "num_blocks"):
-            if getattr(self, option) < 1:
-                raise UserError(f"{option} = {getattr(self, option)}", "less than one", "give a positive number")
+        check_positive(self, "num_images", "num_test", "width", "num_blocks")
         if not 0 <= self.shift_px < SIZE:
             raise UserError(f"shift_px = {self.shift_px}", f"images are {SIZE} pixels wide", "give 2, say, or 0")
 
@@ -150,14 +149,7 @@ class DigitsTask(Task):
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means over samples; cross entropy in nats. The floor's class is that of most training images."""
-        means = {name: values.double().mean().item() for name, values in measured.items()}
-        return Evaluation(
-            data=self.data_name,
-            split="test split",
-            num_samples=rows(measured),
-            metrics={name: value for name, value in means.items() if "/" not in name},
-            floors={FLOOR: {name.split("/")[1]: value for name, value in means.items() if "/" in name}},
-        )
+        return Evaluation.of_means(measured, data=self.data_name, split="test split")
 
     def picture(self, inferred: Factors, test: Sample) -> Figure:
         """Some samples and, where the truth is known, the mistakes that the network is surest of."""

@@ -19,6 +19,7 @@ from aign.data.image_streams import Known
 from aign.data.streams import Sample
 from aign.errors import UserError
 from aign.generators.images import DenseInpainter, Inpainter, completed, decoder, dense_decoder, filled
+from aign.options import check_effect
 from aign.renderers.image import Masker
 from aign.tasks.base import Factors, Observed, Preset
 from aign.tasks.biased_images import (
@@ -63,8 +64,8 @@ class InpaintConfig(BiasedImageConfig):
         if self.data == "mnist" and region.columns:
             raise UserError(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:8:8:20:20")
         convolutional = self.network == "convolutional"
-        self._check_effect("num_blocks", convolutional, "with a fully connected network")
-        self._check_effect("upsampling", convolutional, "with a fully connected network")
+        check_effect(self, "num_blocks", convolutional, "with a fully connected network")
+        check_effect(self, "upsampling", convolutional, "with a fully connected network")
 
 
 class InpaintTask(BiasedImageTask):

@@ -213,14 +213,7 @@ class VAETask(Task):
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means; likelihoods and KL in nats an image. The floor's residuals are normal, each coefficient on its own."""
-        means = {name: values.double().mean().item() for name, values in measured.items()}
-        return Evaluation(
-            data=self.data_name,
-            split="validation split",
-            num_samples=rows(measured),
-            metrics={name: value for name, value in means.items() if "/" not in name},
-            floors={"mean image": {name.split("/")[1]: value for name, value in means.items() if "/" in name}},
-        )
+        return Evaluation.of_means(measured, data=self.data_name, split="validation split")
 
     def picture(self, inferred: Factors, test: Sample) -> Figure:
         chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()

@@ -6,6 +6,7 @@ from typing import Literal
 
 from aign.errors import UserError
 from aign.losses.adversarial import AdversarialLoss
+from aign.options import check_not_negative, check_positive
 from aign.training.precision import Precision
 
 
@@ -60,12 +61,10 @@ class TrainingConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "ratio", "log_every", "evaluate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than one", "give a positive number")
-        for name in ("generator_lr", "discriminator_lr", "warmup_steps", "r1", "clip"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} = {getattr(self, name)}", "less than zero", "give zero or more")
+        check_positive(
+            self, "steps", "batch_size", "accumulate", "ratio", "log_every", "evaluate_every", "checkpoint_every"
+        )
+        check_not_negative(self, "generator_lr", "discriminator_lr", "warmup_steps", "r1", "clip")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema = {self.ema}", "not a decay in [0, 1)", "give 0.999, say, or 0")
         for name, rule in (("ratio", "ratio"), ("theta_d", "paper"), ("theta_g", "paper")):

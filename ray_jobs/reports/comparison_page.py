@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aign.tasks.base import readable
+from ray_jobs.console import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve
 from ray_jobs.reports.plots import Line, Panel, small_multiples, style, words
-from ray_jobs.reports.run_page import cost_rows, flat, measured_on
+from ray_jobs.reports.run_page import cost_rows, flat
 from ray_jobs.reports.stored import Cost, StoredRun
 
 NEITHER = "–"

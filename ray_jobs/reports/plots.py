@@ -1,5 +1,6 @@
 """Curves over steps as small multiples, and how axes look in all reports."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from aign.evaluation.pose_picture import FAINT_INK, FRAME, INK
 from aign.tasks.base import readable
 from ray_jobs.reports.history import Curve
 
+DOTS_PER_INCH = 110
 MOST_POINTS = 200
 """Of a curve; a longer one is thinned to means, with its extremes as a band."""
 POINTS_MARKED = 30
@@ -43,6 +45,13 @@ class Panel:
 def style(i: int) -> Line:
     """The line of the i-th run."""
     return COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DOTS_PER_INCH)
+    return image.getvalue()
 
 
 def small_multiples(panels: Sequence[Panel], stages: Sequence[tuple[str, int]] = ()) -> Figure:

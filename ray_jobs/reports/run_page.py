@@ -8,6 +8,7 @@ from typing import Any
 
 from aign.tasks.base import readable
 from aign.training.run_config import find_task
+from ray_jobs.console import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import Panel, small_multiples, words
 from ray_jobs.reports.stored import Cost, StoredRun, duration
@@ -89,10 +90,6 @@ def measured(evaluation: Mapping[str, Any]) -> str:
         parts = [[group, *(readable(values[name]) for name in names)] for group, values in groups.items()]
         found += page.folded("by group", page.table(["group", *map(words, names)], parts))
     return found
-
-
-def measured_on(evaluation: Mapping[str, Any]) -> str:
-    return f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
 
 
 def _curves(run: StoredRun) -> list[str]:

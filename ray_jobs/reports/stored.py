@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_jobs.attempts import ATTEMPTS
 from ray_jobs.reports.history import History, Line, read_lines
 from ray_jobs.runs import read_config, read_export
 from ray_jobs.storage import Store
@@ -112,9 +113,9 @@ def read_run(folder: Store) -> StoredRun:
     """Raises UserError if the folder is not a run."""
     config = read_config(folder)
     lines = read_lines(folder)
-    names = folder.names("attempts")
+    names = folder.names(ATTEMPTS)
     attempts = [
-        Attempt.of(number, json.loads(folder.read(f"attempts/{name}")), lines.get(number, []))
+        Attempt.of(number, json.loads(folder.read(f"{ATTEMPTS}/{name}")), lines.get(number, []))
         for name in names
         for number in [int(name.removesuffix(".json"))]
     ]

@@ -203,7 +203,7 @@ def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
     return sweep, command.dry_run
 
 
-def read_job(argv: Sequence[str]) -> train_options.Command | compress_options.Command:
+def read_job(argv: Sequence[str]) -> train_options.Command:
     """A job from ``TASK [options]`` or ``compress RUN [options]``. Raises UserError for what cannot be."""
     if list(argv[:1]) == [COMPRESS]:
         return compress_options.parse_compression(argv[1:])

@@ -1,14 +1,14 @@
 """A sweep's report: one HTML page that holds its pictures and its table, readable without a cluster."""
 
 import contextlib
-import io
 from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
 from aign.tasks.base import readable
-from ray_jobs.console import spread
+from ray_jobs.console import measured_on, spread
 from ray_jobs.reports import page
+from ray_jobs.reports.plots import as_png
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
@@ -46,12 +46,7 @@ def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
 
 def drawn(sweep: Sweep, records: Sequence[Record]) -> dict[str, bytes]:
     """The same as PNG files."""
-    found = {}
-    for title, figure in draw(sweep, records).items():
-        image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=110)
-        found[title] = image.getvalue()
-    return found
+    return {title: as_png(figure) for title, figure in draw(sweep, records).items()}
 
 
 def sweep_page(sweep: Sweep, records: Sequence[Record], drawings: dict[str, bytes]) -> str:
@@ -85,7 +80,7 @@ def _what_and_how(sweep: Sweep, records: Sequence[Record]) -> str:
     options, done = sweep.options, ranked(sweep, records)
     how = f"{options.search}" + (f" with {options.scheduler}" if options.scheduler != "none" else "")
     on = done[0].measured_on if done else {}
-    measured = f", measured on {on['data']}: {on['split']}, {on['num_samples']} samples" if on else ""
+    measured = f", measured on {measured_on(on)}" if on else ""
     better = "larger" if options.maximize else "smaller"
     counts = ", ".join(
         f"{sum(record.status == status for record in records)} {status}"

@@ -5,7 +5,7 @@ from statistics import mean
 
 from rich.table import Table
 
-from ray_jobs.console import spread
+from ray_jobs.console import measured_on, spread
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 
@@ -76,7 +76,7 @@ def summary_table(sweep: Sweep, records: Sequence[Record]) -> Table:
     found = groups(sweep, records)
     best = ranked(sweep, records)
     on = best[0].measured_on if best else {}
-    title = f"{on['data']}: {on['split']}, {on['num_samples']} samples" if on else "no trial has finished"
+    title = measured_on(on) if on else "no trial has finished"
     table = Table(title=title, title_justify="left", title_style="")
     names = [name for name in sweep.space.options if name != "seed"]
     for name in names:

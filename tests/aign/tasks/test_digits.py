@@ -13,10 +13,9 @@ from aign.data.digits import generated_digits
 from aign.data.streams import Share, concatenate, draw
 from aign.errors import UserError
 from aign.tasks.digits import FLOOR, DigitsConfig, DigitsTask
-from aign.training.loop import draw_batch, evaluate, infer_all
-from aign.training.players import make_engines
+from aign.training.loop import evaluate, infer_all
 from aign.training.run_config import RunConfig
-from aign.training.step import adversarial_step
+from tests.aign.one_batch import train_on_one_batch
 
 SMALL = {"num_images": 60, "num_test": 100, "width": 4, "num_blocks": 1, "batch_size": 16}
 
@@ -32,15 +31,6 @@ def digits_run():
 @pytest.fixture
 def task(digits_run):
     return digits_run().make_task()
-
-
-def train_on_one_batch(run, steps):
-    task = run.make_task()
-    (stage,) = task.stages
-    batch = draw_batch(task, stage, run.training, 0)
-    engines = make_engines(task, run.training)
-    terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0] for step in range(steps)]
-    return task, batch, terms
 
 
 def test_overfits_one_tiny_batch(digits_run):

@@ -14,10 +14,9 @@ from aign.data.streams import Share, concatenate, draw
 from aign.errors import UserError
 from aign.losses.density import normal_nll
 from aign.tasks.vae import VAEConfig, VAETask, kl_to_standard_normal
-from aign.training.loop import draw_batch, evaluate
-from aign.training.players import make_engines
+from aign.training.loop import evaluate
 from aign.training.run_config import RunConfig
-from aign.training.step import adversarial_step
+from tests.aign.one_batch import train_on_one_batch
 
 SMALL = {"size": 16, "num_images": 40, "width": 4, "latent_size": 6, "batch_size": 8}
 REPRESENTATIONS = ["pixels", "yuv+dct", "yuv+wavelet:4"]
@@ -35,15 +34,6 @@ def vae_run():
 @pytest.fixture
 def task(vae_run):
     return vae_run().make_task()
-
-
-def train_on_one_batch(run, steps):
-    task = run.make_task()
-    (stage,) = task.stages
-    batch = draw_batch(task, stage, run.training, 0)
-    engines = make_engines(task, run.training)
-    terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0] for step in range(steps)]
-    return task, batch, terms
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
