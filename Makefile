@@ -35,4 +35,4 @@ faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults
 
 cluster-test: $(INSTALLED)
-	$(BIN)/python -m tests.autoscaling
+	$(BIN)/python -m tests.clusters

@@ -55,20 +55,22 @@ def _wait_for_port(port: int, server: subprocess.Popen) -> None:
 class Line:
     """A TCP proxy to a server that can be cut, as an outage cuts it, and restored."""
 
-    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
-        self._target = (target_host, target_port)
-        self._port = free_port()
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1", host: str = "127.0.0.1") -> None:
+        """``host`` is the address of this machine that clients see."""
+        self.target = (target_host, target_port)
+        self._near = (host, free_port())
         self._pairs: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.restore()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        host, port = self._near
+        return f"http://{host}:{port}"
 
     def restore(self) -> None:
         """Accept connections (again)."""
-        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._listener = socket.create_server(self._near)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self) -> None:
@@ -87,7 +89,7 @@ class Line:
         while True:
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(self._target)
+                far = socket.create_connection(self.target)
             except OSError:
                 return
             self._pairs += [near, far]

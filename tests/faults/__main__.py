@@ -47,18 +47,27 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=DRILLS, default=list(DRILLS), metavar="NAME", help="these drills")
+    add_store(parser, "aign-faults")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of consoles and temporary files")
+    return parser.parse_args(argv)
+
+
+def add_store(parser: argparse.ArgumentParser, bucket: str) -> None:
+    """Which store the drills write to."""
     parser.add_argument(
         "--store",
+        type=_endpoint,
         default=os.environ.get("AWS_ENDPOINT_URL", "moto"),
         help="http address of an S3 store, with keys from the environment; moto: a server that is started here"
         " (default: AWS_ENDPOINT_URL, else moto)",
     )
-    parser.add_argument("--bucket", default="aign-faults", help="created if it is not there")
-    parser.add_argument("--keep", action="store_true", help="keep the folder of consoles and temporary files")
-    arguments = parser.parse_args(argv)
-    if arguments.store != "moto" and not arguments.store.startswith("http://"):
-        parser.error(f"--store {arguments.store}: drills look into requests, which needs an http:// address")
-    return arguments
+    parser.add_argument("--bucket", default=bucket, help="created if it is not there")
+
+
+def _endpoint(text: str) -> str:
+    if text != "moto" and not text.startswith("http://"):
+        raise argparse.ArgumentTypeError(f"{text}: drills look into requests, which needs an http:// address")
+    return text
 
 
 @contextlib.contextmanager
@@ -141,7 +150,7 @@ def new_run(name: str, storage: str, folder: Path) -> Iterator[Run]:
         yield run
     finally:
         run.end()
-        proxy.cut()
+        run.proxy.cut()
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:

@@ -20,9 +20,9 @@ from ray_jobs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
 from ray_jobs.storage import Store
 from tests.faults.proxy import Proxy
 
-STEPS, CHECKPOINT_EVERY = 200, 20
+STEPS, CHECKPOINT_EVERY, LOG_EVERY = 200, 20, 5
 OPTIONS = (
-    *("--steps", str(STEPS), "--checkpoint-every", str(CHECKPOINT_EVERY), "--log-every", "5"),
+    *("--steps", str(STEPS), "--checkpoint-every", str(CHECKPOINT_EVERY), "--log-every", str(LOG_EVERY)),
     *("--evaluate-every", str(STEPS), "--width", "64", "--num-blocks", "2", "--batch-size", "256"),
 )
 """A tiny run of some 20 s on two cores once it has started: long enough that a fault comes in the middle."""
@@ -43,7 +43,7 @@ class Run:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
         # A short name, for Ray's sockets lie there; not on a disk that a drill fills, and no drill finds another's Ray.
-        self._ray_folder = tempfile.mkdtemp(prefix="", dir=folder.parent)
+        self.ray_folder = tempfile.mkdtemp(prefix="", dir=folder.parent)
         self.committed_before: list[int] = []
         self.damaged: list[int] = []  # steps of checkpoints that the drill itself has broken
         self.fault_time: float | None = None
@@ -52,6 +52,12 @@ class Run:
         self._log = folder / "console.txt"
         self._command: subprocess.Popen | None = None
         self._sessions: list[int] = []
+
+    def reach_store_at(self, host: str) -> None:
+        """Let commands see the store at another address of this machine: on other hosts, this one's own is theirs."""
+        self.proxy.cut()
+        target_host, target_port = self.proxy.target
+        self.proxy = Proxy(target_port, target_host, host)
 
     # --- the command ---
 
@@ -72,12 +78,20 @@ class Run:
         self._sessions.append(self._command.pid)
         return self._command
 
+    def call(self, argv: list[str]) -> None:
+        """Run Python to its end, beside the command. Raises Unexpected if it fails."""
+        with self._log.open("a") as log:
+            ended = subprocess.run([sys.executable, *argv], env=self._environment(None), stdout=log, stderr=log)
+        if ended.returncode:
+            raise Unexpected(f"{' '.join(argv)} ended with status {ended.returncode}: {self.last_line()}")
+
     def _environment(self, address: str | None) -> dict[str, str]:
         changes = {
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
             "TMPDIR": str(self.temporary),
-            "RAY_TMPDIR": self._ray_folder,
+            "RAY_TMPDIR": self.ray_folder,
             "PYTHONUNBUFFERED": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a cluster's jobs call "python"
         }
         kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")}
         return {**kept, **changes, **({"RAY_ADDRESS": address} if address else {})}
@@ -111,6 +125,10 @@ class Run:
     def committed(self) -> list[int]:
         return checkpoint_steps(self.store)
 
+    def newest(self) -> int:
+        """The step of the newest checkpoint, 0 before the first."""
+        return max(self.committed(), default=0)
+
     def lines(self) -> list[dict]:
         """All metrics that have arrived, in the order they were written, with the attempt that each belongs to."""
         parts = self.store.names("metrics")
@@ -140,7 +158,7 @@ class Run:
             time.sleep(0.1)
 
     def wait_for_checkpoint(self, step: int) -> None:
-        self.wait_until(lambda: step in self.committed(), f"checkpoint of step {step}")
+        self.wait_until(lambda: self.newest() >= step, f"checkpoint of step {step}")
 
     # --- faults ---
 
@@ -150,10 +168,20 @@ class Run:
         inject()
         self.fault_time = time.time()
 
+    def attempt(self) -> dict:
+        """What the newest attempt has written down about itself."""
+        return json.loads(self.store.read(f"attempts/{self.store.names('attempts')[-1]}"))
+
     def workers(self) -> list[psutil.Process]:
         """The workers of the newest attempt, by rank."""
-        attempt = self.store.names("attempts")[-1]
-        return [psutil.Process(p["pid"]) for p in json.loads(self.store.read(f"attempts/{attempt}"))["processes"]]
+        return [psutil.Process(process["pid"]) for process in self.attempt()["processes"]]
+
+    def job_process(self) -> psutil.Process:
+        """The process of the command that runs on a cluster as its job."""
+        found = [p for p in self._processes() if "ray_jobs.submissions.driver" in p.cmdline()]
+        if len(found) != 1:
+            raise Unexpected(f"{len(found)} jobs run on the cluster")
+        return found[0]
 
     def _train_workers(self) -> list[psutil.Process]:
         return [p for p in self._processes() if "RayTrainWorker" in " ".join(p.cmdline())]
@@ -172,7 +200,7 @@ class Run:
         self.temporary.mkdir(parents=True, exist_ok=True)
 
     def end(self) -> None:
-        """Kill every process of every session that was started here."""
+        """Kill every process that came of what was started here."""
         for _ in range(50):
             left = self._processes()
             for process in left:
@@ -189,9 +217,13 @@ class Run:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if os.getsid(process.pid) in self._sessions and process.status() != psutil.STATUS_ZOMBIE:
+                if self._is_ours(process) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """Whether it came of what was started here; a cluster's jobs are in sessions of their own."""
+        return os.getsid(process.pid) in self._sessions or process.environ().get("RAY_TMPDIR") == self.ray_folder
 
     def kill_command(self) -> None:
         """Kill the command itself; what it started stays."""

@@ -5,11 +5,11 @@ from string import Template
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from tests.autoscaling import samples
-from tests.autoscaling.__main__ import events, figures
-from tests.autoscaling.cluster import CONFIG, WORKER
-from tests.autoscaling.picture import draw
-from tests.autoscaling.samples import Event, Sample
+from tests.clusters import samples
+from tests.clusters.__main__ import events, figures
+from tests.clusters.cluster import CONFIG, WORKER
+from tests.clusters.picture import draw
+from tests.clusters.samples import Event, Sample
 
 LIFE = [
     Sample(0.0, {}),

@@ -1,4 +1,4 @@
-"""Jobs on a cluster that Ray's autoscaler grows from nothing: ``python -m tests.autoscaling [--only NAME]``."""
+"""Submitted jobs on clusters that change: ``python -m tests.clusters [--only NAME ...] [--store moto|URL]``."""
 
 import argparse
 import contextlib
@@ -6,46 +6,50 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from aign.command import make_console
-from tests.autoscaling import drills, samples
-from tests.autoscaling.picture import draw
-from tests.autoscaling.samples import Event, Sample
-from tests.faults.__main__ import REFERENCE, folder_for_runs, new_run, perform, store
-from tests.faults.drills import DRILLS, Drill
+from tests.clusters import drills, samples
+from tests.clusters.picture import draw
+from tests.clusters.samples import Event, Sample
+from tests.faults.__main__ import REFERENCE, add_store, folder_for_runs, new_run, perform, store
+from tests.faults.drills import DRILLS, Drill, Skipped
 from tests.faults.judge import Verdict
-from tests.faults.run import Unexpected
+from tests.faults.run import Run, Unexpected
 
-NAMES = ("timeline", "sweep")
+TIMELINE = "timeline"
+PICTURE = Path("runs/autoscaling.png")
+"""Of the sweep's nodes."""
 Row = tuple[str, str, str, str]
+Go = Callable[[Run, list[Event]], list[Row] | None]
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the drills; 0 if all that must hold did."""
     arguments = parse(argv)
     rows: list[Row] = []
-    verdicts: list[Verdict] = []
-    with store("moto", "aign-autoscaling") as storage, folder_for_runs(arguments.keep) as folder, own_token(folder):
-        if "timeline" in arguments.only:
-            verdicts += timeline(storage, folder, rows)
-        if "sweep" in arguments.only:
-            verdicts.append(sweep(storage, folder, rows, arguments.picture))
+    where = store(arguments.store, arguments.bucket)
+    with where as storage, folder_for_runs(arguments.keep) as folder, own_token(folder):
+        verdicts: list[Verdict] = []
+        for name in arguments.only:
+            if name == TIMELINE:
+                verdicts += timeline(storage, folder, rows)
+            else:
+                verdicts.append(alone(name, OTHERS[name], storage, folder, rows))
     make_console().print(table(rows, verdicts))
-    return 0 if all(verdict.passed for verdict in verdicts) else 1
+    return 0 if all(verdict.passed or verdict.skipped for verdict in verdicts) else 1
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.autoscaling", description=(__doc__ or "").split(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.clusters", description=(__doc__ or "").split(":")[0])
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="these drills")
+    add_store(parser, "aign-clusters")
     parser.add_argument("--keep", action="store_true", help="keep the folder of consoles and temporary files")
-    parser.add_argument(
-        "--picture", type=Path, default=Path("runs/autoscaling.png"), help="where the sweep's nodes are drawn"
-    )
     return parser.parse_args(argv)
 
 
@@ -62,36 +66,56 @@ def own_token(folder: Path) -> Iterator[None]:
 
 def timeline(storage: str, folder: Path, rows: list[Row]) -> list[Verdict]:
     """The drill, judged as all fault drills are: by an undisturbed run, on this machine without a cluster."""
-    announce(REFERENCE, DRILLS[REFERENCE].summary)
+    announce(REFERENCE, DRILLS[REFERENCE].go)
     undisturbed, reference = perform(DRILLS[REFERENCE], storage, folder / REFERENCE, None)
-    announce("timeline", drills.timeline.__doc__)
+    announce(TIMELINE, drills.timeline)
     seen: list[Event] = []
-    drill = Drill(name="timeline", summary="", go=partial(drills.timeline, seen=seen))
+    drill = Drill(name=TIMELINE, summary="", go=partial(drills.timeline, seen=seen))
     verdict, _ = perform(drill, storage, folder / drill.name, reference)
-    rows += events("timeline", seen)
+    rows += events(TIMELINE, seen)
     return [undisturbed, verdict]
 
 
-def sweep(storage: str, folder: Path, rows: list[Row], picture: Path) -> Verdict:
-    """The drill; what its nodes did is drawn."""
-    announce("sweep", drills.sweep.__doc__)
+def alone(name: str, go: Go, storage: str, folder: Path, rows: list[Row]) -> Verdict:
+    """A drill that judges itself; what the others saw must be told whatever happens to it."""
+    announce(name, go)
     seen: list[Event] = []
-    with new_run("sweep", storage, folder / "sweep") as run:
+    found: list[Row] = []
+    with new_run(name, storage, folder / name) as run:
         try:
-            taken = drills.sweep(run, seen)
-            rows += events("sweep", seen) + figures(taken)
-            draw(taken, seen, picture)
-            run.notes.append(f"drawn: {picture}")
+            found = go(run, seen) or []
+        except Skipped as reason:
+            return Verdict(name=name, notes=[str(reason)], skipped=True)
         except Unexpected as problem:
             run.problems.append(str(problem))
-        except Exception as error:  # what the other drill saw must be told
+        except Exception as error:
             traceback.print_exc()
             run.problems.append(f"{type(error).__name__}: {error}")
-        return Verdict(name="sweep", problems=run.problems, notes=run.notes)
+        rows += events(name, seen) + found
+        return Verdict(name=name, problems=run.problems, notes=run.notes)
 
 
-def announce(name: str, summary: str | None) -> None:
-    print(f"{name}: {summary}", flush=True)
+def sweep(run: Run, seen: list[Event]) -> list[Row]:
+    """From no nodes: two trials at a time until all are over, and the nodes go; what they did is drawn."""
+    taken = drills.sweep(run, seen)
+    draw(taken, seen, PICTURE)
+    run.notes.append(f"drawn: {PICTURE}")
+    return figures(taken)
+
+
+def gauges(run: Run, seen: list[Event]) -> list[Row]:
+    """A run on a cluster that Prometheus watches: the newest value of each gauge that it has collected."""
+    return [("gauges", name, "", ", ".join(values)) for name, values in drills.gauges(run).items()]
+
+
+OTHERS: dict[str, Go] = {"sweep": sweep, "by-name": drills.by_name, "hosts": drills.host_cut_off, "gauges": gauges}
+"""Those that judge themselves."""
+NAMES = (TIMELINE, *OTHERS)
+
+
+def announce(name: str, go: Any) -> None:
+    """What a drill does, by its docstring."""
+    print(f"{name}: {(go.__doc__ or '').strip()}", flush=True)
 
 
 def events(drill: str, seen: Sequence[Event]) -> list[Row]:
@@ -121,7 +145,7 @@ def table(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> Table:
         result.add_row(*row)
     for v in verdicts:
         remarks = [f"weights: {v.weights}", f"metrics: {v.metrics}", f"steps lost: {v.lost}"] if v.lost else []
-        how = "[green]passed[/]" if v.passed else "[red]FAILED[/]"
+        how = "skipped" if v.skipped else "[green]passed[/]" if v.passed else "[red]FAILED[/]"
         result.add_row(v.name, "; ".join([*v.problems, *v.notes, *remarks]), "", how)
     return result
 

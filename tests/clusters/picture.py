@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tests.autoscaling.samples import Event, Sample
+from tests.clusters.samples import Event, Sample
 
 
 def draw(taken: Sequence[Sample], seen: Sequence[Event], path: Path) -> None:
