@@ -7,7 +7,7 @@ from ray_jobs.attempts import ATTEMPTS
 from ray_jobs.gauges import GAUGES
 from ray_jobs.sweeps.book import read_records
 from tests.clusters import samples
-from tests.clusters.hosts import GATEWAY, hosts
+from tests.clusters.hosts import GATEWAY, Host, hosts
 from tests.clusters.prometheus import Prometheus
 from tests.clusters.samples import Event, Sample
 from tests.clusters.submitting import Cluster
@@ -103,23 +103,35 @@ def by_name(run: Run, seen: list[Event]) -> None:
 def host_cut_off(run: Run, seen: list[Event]) -> None:
     """Two hosts with one worker each; one is cut off, the other goes on; it comes back, and the run grows again."""
     with hosts(2) as pair:
-        run.reach_store_at(GATEWAY)
-        cluster = Cluster(run, "hosts", GATEWAY)
-        for host in pair:
-            run.start_process(host.node(cluster.ray))
-        seen.append(Event("command", cluster.submit_run("train", *LONG, "--workers", "1:2")))
-        _when(run, seen, "training on two hosts", lambda: run.newest() >= MOMENT)
-        cut = next(host for host in pair if host.holds(run.workers()[1].pid))
-        run.fault(cut.cut_off)
-        seen.append(Event("a host is cut off", run.fault_time or 0.0))
-        _when(run, seen, "training on one", lambda: _goes_on(run, workers=1))
-        cut.join_again()
-        seen.append(Event("the host is back", time.time()))
-        _when(run, seen, "training on two again", lambda: _goes_on(run, workers=2))
-        run.finish()
-        seen.append(Event("finished", time.time()))
-        _judge(run)
-        run.end()  # nothing may hold a host when it goes
+        try:
+            run.reach_store_at(GATEWAY)
+            _cut_one_off(run, Cluster(run, "hosts", GATEWAY), pair, seen)
+        finally:
+            run.end()  # nothing may hold a host when it goes
+
+
+def _cut_one_off(run: Run, cluster: Cluster, pair: list[Host], seen: list[Event]) -> None:
+    def when(what: str, holds: Callable[[], bool]) -> None:
+        run.wait_until(holds, what)
+        seen.append(Event(what, time.time()))
+
+    for host in pair:
+        run.start_process(host.node(cluster.ray))
+    run.wait_until(lambda: cluster.num_machines() == 3, "all machines")
+    seen.append(Event("command", cluster.submit_run("train", *LONG, "--workers", "1:2")))
+    when("training on two hosts", lambda: run.newest() >= MOMENT)
+    cut = next(host for host in pair if host.holds(run.workers()[1].pid))
+    run.fault(cut.cut_off)
+    seen.append(Event("the second worker's host is cut off", run.fault_time or 0.0))
+    when("the cluster counts it as gone", lambda: cluster.num_machines() == 2)
+    when("training on one", lambda: _goes_on(run, workers=1))
+    cut.join_again()
+    seen.append(Event("the host is back", time.time()))
+    when("the cluster counts it again", lambda: cluster.num_machines() == 3)
+    when("training on two again", lambda: _goes_on(run, workers=2))
+    run.finish()
+    seen.append(Event("finished", time.time()))
+    _judge(run)
 
 
 def _judge(run: Run) -> None:
@@ -135,11 +147,6 @@ def _judge(run: Run) -> None:
     lost = max(last, analysis.estimated_step(lines, run.fault_time, CHECKPOINT_EVERY)) - resumed
     run.expect(last - resumed <= CHECKPOINT_EVERY, f"had come to step {last} and went on from {resumed}")
     run.notes.append(f"about {max(0, lost)} steps lost of {last}; no step is missing")
-
-
-def _when(run: Run, seen: list[Event], what: str, holds: Callable[[], bool]) -> None:
-    run.wait_until(holds, what)
-    seen.append(Event(what, time.time()))
 
 
 def _goes_on(run: Run, workers: int) -> bool:

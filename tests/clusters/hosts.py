@@ -75,6 +75,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
         raise Skipped(f"hosts of their own cannot be made here: {error.stderr.strip()}") from None
     finally:
         for host in made:
+            ip("link", "delete", host.link, check=False)
             ip("netns", "delete", host.name, check=False)
         ip("link", "delete", BRIDGE, check=False)
 

@@ -4,6 +4,7 @@ import json
 import time
 from subprocess import PIPE
 
+from ray_jobs.submissions.cluster import connect
 from tests.clusters import samples
 from tests.clusters.samples import NODES_FILE, Sample
 from tests.faults.run import Run, Unexpected
@@ -47,6 +48,10 @@ class Cluster:
 
     def _about(self, verb: str, *changes: str) -> list[str]:
         return ["-m", "ray_jobs.jobs", verb, self._run.name, "--cluster", self.dashboard, *changes]
+
+    def num_machines(self) -> int:
+        """That the cluster counts as living, its head too."""
+        return len(connect(self.dashboard)._machines())
 
     def samples(self) -> list[Sample]:
         file = self._folder / NODES_FILE
