@@ -16,9 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aign.errors import UserError
+from aign.store_errors import StoreAway, local_error
 from ray_jobs.attempts import AlreadyRuns, Attempt
 from ray_jobs.storage import Store
-from ray_jobs.storage_errors import StoreAway, local_error
 
 _SECONDS_FOR_A_PREDECESSOR = 20.0  # a process that was killed a moment ago
 

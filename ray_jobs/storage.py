@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from aign.errors import UserError
-from ray_jobs.storage_errors import StoreAway, local_error, plain_endpoint, s3_error, unreachable
+from aign.store_errors import StoreAway, local_error, s3_error, unreachable
+from aign.stores import s3_system
 
 __all__ = ["Store", "StoreAway"]
 
@@ -251,23 +252,7 @@ class _S3Client:
 
     @staticmethod
     def connect(connect_timeout: float, read_timeout: float, attempts: int):
-        import s3fs  # here: it takes half a second that a local path need not wait for
-        from aiobotocore.session import AioSession
-        from botocore.handlers import add_expect_header
-
-        session = AioSession()
-        # While it waits for the "100 continue" that this header asks for, no read timeout counts: a put would hang.
-        session.unregister("before-call.s3", add_expect_header)
-        region = os.environ.get("AWS_REGION")  # botocore itself reads only AWS_DEFAULT_REGION
-        retries = {"mode": "standard", "total_max_attempts": attempts}
-        system = s3fs.S3FileSystem(
-            session=session,
-            skip_instance_cache=True,  # a cached one would keep the endpoint and keys of an earlier environment
-            use_listings_cache=False,
-            max_concurrency=4,  # bounds the memory of a large transfer to 4 parts of 50 MiB
-            config_kwargs={"connect_timeout": connect_timeout, "read_timeout": read_timeout, "retries": retries},
-            client_kwargs={"region_name": region} if region else {},
-        )
+        system = s3_system(connect_timeout, read_timeout, attempts)
         system.retries = min(attempts, 2)  # on top of botocore's, for a connection lost in the middle of a body
         return system
 
@@ -349,8 +334,7 @@ class _S3Folder:
         except (UserError, StoreAway):
             raise
         except Exception as error:
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-            told = s3_error(error, f"s3://{self._at(path)}", plain_endpoint(endpoint))
+            told = s3_error(error, f"s3://{self._at(path)}")
             if told is error:
                 raise
             raise told from None  # one line: the client's own error may quote what the server wrote

@@ -8,10 +8,10 @@ from typing import Annotated
 import tyro
 
 from aign.errors import UserError, last_line
+from aign.store_errors import plain_endpoint
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
 from ray_jobs.preflight import note
-from ray_jobs.storage_errors import plain_endpoint
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
 from ray_jobs.submissions.command import read_command
 from ray_jobs.submissions.following import follow

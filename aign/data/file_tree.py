@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from aign.errors import UserError
+from aign.stores import open_store, told
 
 
 class FileTree:
@@ -21,7 +20,7 @@ class FileTree:
 
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
-        with _told(self.source):
+        with told(self.source):
             self._files = (_StoredFiles if "://" in self.source else _LocalFiles)(self.source)
             self.stamps = dict(sorted(self._files.stamps()))
         if not self.stamps:
@@ -29,7 +28,7 @@ class FileTree:
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises UserError if it cannot be read. Safe to call from several threads."""
-        with _told(f"{self.source}/{path}"):
+        with told(f"{self.source}/{path}"):
             return self._files.read(path)
 
     def find(self, name: str, *folders: str) -> str | None:
@@ -61,11 +60,9 @@ class _LocalFiles:
 
 class _StoredFiles:
     def __init__(self, source: str) -> None:
-        import fsspec  # here: with its stores it takes half a second
-
-        fresh = {"skip_instance_cache": True, "use_listings_cache": False}  # the environment and the files may change
-        self._system, root = fsspec.core.url_to_fs(source, **fresh, **_options(source))
-        self._start = root.rstrip("/") + "/"
+        self._system, root = open_store(source)
+        self._start = f"{root}/"
+        self._how = {"max_concurrency": 1} if source.startswith("s3://") else {}  # or else the size is asked for first
 
     def stamps(self) -> Iterator[tuple[str, str]]:
         for path, info in self._system.find(self._start.rstrip("/"), detail=True).items():
@@ -74,26 +71,4 @@ class _StoredFiles:
                 yield path.removeprefix(self._start), f"{info.get('size')} {next(times, '')}"
 
     def read(self, path: str) -> bytes:
-        return self._system.cat_file(self._start + path)
-
-
-def _options(source: str) -> dict[str, Any]:
-    if not source.startswith("s3://"):
-        return {}
-    region = os.environ.get("AWS_REGION")  # botocore itself reads only AWS_DEFAULT_REGION
-    patience = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 3}}
-    return {"config_kwargs": patience, "client_kwargs": {"region_name": region} if region else {}}
-
-
-@contextmanager
-def _told(place: str) -> Iterator[None]:
-    """Errors of file systems of all kinds as UserErrors about a place."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ImportError | ValueError):  # a protocol that is unknown, or whose package is missing
-            raise UserError(place, str(error), "give a local folder or s3://bucket/prefix") from None
-        # Only the kind of a foreign error: its text may quote an address with keys in it.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        remedy = "check the address, your right to read it and the connection"
-        raise UserError(place, f"cannot be read ({reason})", remedy) from None
+        return self._system.cat_file(self._start + path, **self._how)

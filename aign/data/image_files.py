@@ -1,16 +1,13 @@
 """Image files as pixels of one size, decoded once.
 
-Files are decoded in parallel into a folder of the user's cache (the environment's ``AIGN_CACHE`` names another); later
-runs map that into memory. It is found again by what was read: the names, sizes and times of the files and the size
-asked for. Nothing in the cache is needed: delete it at will.
+Files are decoded in parallel into a folder of the cache (see ``aign.data.cache``), which later runs, and other machines
+if they share a cache, map into memory. It is found again by what was read: where, the names, sizes and times of the
+files, and the size asked for.
 """
 
 import hashlib
 import io
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from aign.data.cache import made_once
 from aign.data.file_tree import FileTree
 from aign.data.images import LANDMARKS, ImageSet
-from aign.data.places import cache_folder
 from aign.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -68,22 +64,14 @@ def read_images(
     """The images at some paths of a tree: the middle square of each, resized to ``size`` x ``size``, in colour.
 
     The square is ``crop_px`` wide, in pixels of the file, or as large as fits. A file that is missing, truncated or no
-    image is skipped; with ``strict`` it is a UserError, as it is if no file can be read or the cache not written.
+    image is skipped; with ``strict`` it is a UserError, as it is if no file can be read or the cache not be used.
     """
     if size < 1 or (crop_px is not None and crop_px < 1):
         raise UserError(f"size {size}, crop {crop_px}", "is not a size in pixels", "give numbers above 0")
     asked = json.dumps([_VERSION, tree.source, size, crop_px, [(path, tree.stamps.get(path)) for path in paths]])
-    folder = cache_folder() / f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Workers on one machine start together: one decodes, the others wait for it.
-        with FileLock(f"{folder}.lock"):
-            if not folder.exists():
-                _decode_into(folder, tree, paths, size, crop_px)
-        decoded = _mapped(folder, paths, size)
-    except OSError as error:
-        remedy = "set AIGN_CACHE to a folder with room that you may write to"
-        raise UserError(folder.parent, f"cannot hold decoded images ({error.strerror or error})", remedy) from None
+    name = f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
+    folder = made_once(name, lambda empty: _decode_into(empty, tree, paths, size, crop_px))
+    decoded = _mapped(folder, paths, size)
     if strict and decoded.skipped:
         raise UserError(
             f"{tree.source}/{decoded.skipped[0]}",
@@ -114,21 +102,14 @@ def _mapped(folder: Path, paths: Sequence[str], size: int) -> DecodedImages:
 
 
 def _decode_into(folder: Path, tree: FileTree, paths: Sequence[str], size: int, crop_px: int | None) -> None:
-    """Write the cache's folder, as a whole or not at all."""
-    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-    partial.mkdir()
-    try:
-        rows, frames = [], []
-        with open(partial / "pixels.bin", "wb") as file:
-            for row, (pixels, frame) in _decoded(tree, paths, size, crop_px):
-                file.write(pixels)
-                rows.append(row)
-                frames.append(frame)
-        np.save(partial / "rows.npy", np.array(rows, np.int64))
-        np.save(partial / "frames.npy", np.array(frames, np.float64).reshape(-1, 3))
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    rows, frames = [], []
+    with open(folder / "pixels.bin", "wb") as file:
+        for row, (pixels, frame) in _decoded(tree, paths, size, crop_px):
+            file.write(pixels)
+            rows.append(row)
+            frames.append(frame)
+    np.save(folder / "rows.npy", np.array(rows, np.int64))
+    np.save(folder / "frames.npy", np.array(frames, np.float64).reshape(-1, 3))
 
 
 def _decoded(

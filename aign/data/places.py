@@ -1,9 +1,7 @@
-"""Where real data lies, the folder named by AIGN_DATA, and where what was made of it is kept, AIGN_CACHE."""
+"""Where real data lies: in the folder named by AIGN_DATA."""
 
 import os
 from pathlib import Path
-
-from platformdirs import user_cache_path
 
 from aign.errors import UserError
 
@@ -17,9 +15,3 @@ def data_file(*parts: str) -> Path:
     if not path.exists():
         raise UserError(path, "no such file", f"put {'/'.join(parts)} into the folder AIGN_DATA names, now {root}")
     return path
-
-
-def cache_folder() -> Path:
-    """The folder that ``AIGN_CACHE`` names, or the user's cache. Nothing in it is needed: delete it at will."""
-    named = os.environ.get("AIGN_CACHE")
-    return Path(named).expanduser() if named else user_cache_path("aign")

@@ -7,23 +7,21 @@ Schmid and Alahari, ECCV 2018). It errs too: its ``accuracy`` on people it has n
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
-from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, pad
 
+from aign.data.cache import made_once
 from aign.data.image_streams import as_floats, numbers_of
 from aign.data.images import ImageSet
-from aign.data.places import cache_folder
 from aign.errors import UserError
 
 Images = Float[Tensor, "batch channels height width"]
@@ -40,6 +38,7 @@ MOST_PX = 64
 STEPS, BATCH, RATE = 250, 64, 4e-3
 """So many steps on images of ``MOST_PX``; more on smaller ones, which take less time, in the ratio of their areas."""
 _VERSION = 1  # of how it is learnt: another one finds nothing of this one's
+_FILE = "classifier.safetensors"
 _SMALLEST_PX, _WIDTH, _MOST_WIDTH = 4, 16, 128
 _AT_ONCE = 256
 """Images that go through the network together where no gradient is needed."""
@@ -105,23 +104,18 @@ class Classifier:
 
         Images of one ``identity`` (by default each is its own) are all learnt from or all held out. ``mirror`` says
         that an image's mirror image has its label. Every class is learnt from equally often, whatever its share.
-        Equal classifiers are learnt only once, and then kept in the folder of ``AIGN_CACHE``. Raises UserError if a
-        class is missing in what is learnt from or held out, and if nothing can be kept.
+        Equal classifiers are learnt only once, and then kept (see ``aign.data.cache``). Raises UserError if a class is
+        missing in what is learnt from or held out, and CacheError if nothing can be kept.
         """
         identity = torch.arange(len(labels)) if identity is None else identity
         how = json.dumps([_VERSION, STEPS, BATCH, RATE, num_classes, seed, subject, mirror])
-        file = cache_folder() / f"classifier_{_digest(how, images, labels, identity)}.safetensors"
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{file}.lock"):  # those who ask at the same time wait for the first
-                if not file.exists():
-                    learnt = cls._learnt(images, labels, num_classes, seed, subject, identity, mirror, device)
-                    learnt.save(file.with_suffix(".partial"))
-                    os.replace(file.with_suffix(".partial"), file)
-        except OSError as error:
-            remedy = "set AIGN_CACHE to a folder with room that you may write to"
-            raise UserError(file.parent, f"cannot hold a classifier ({error.strerror or error})", remedy) from None
-        return cls.load(file, device)
+
+        def learn_into(folder: Path) -> None:
+            learnt = cls._learnt(images, labels, num_classes, seed, subject, identity, mirror, device)
+            learnt.save(folder / _FILE)
+
+        folder = made_once(f"classifier_{_digest(how, images, labels, identity)}", learn_into)
+        return cls.load(folder / _FILE, device)
 
     @classmethod
     def _learnt(

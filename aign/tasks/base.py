@@ -103,6 +103,7 @@ class Task(ABC):
     def check_data(cls, config: Any) -> list[str]:
         """Raise UserError unless the data that the options name is there and sound.
 
+        What is slow to make of it and kept (see ``aign.data.cache``) is made here, before there are workers that wait.
         Returns what a person should know of it before the run: how much a bias selects, what had to be skipped.
         """
 

@@ -11,7 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aign.data.image_choices import ChosenImages, ImageOptions, choose, strangers, with_numbers
+from aign.data.cache import shared_cache
+from aign.data.image_choices import ChosenImages, ImageOptions, choose, with_numbers
 from aign.data.image_folders import load_image_folder
 from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
 from aign.data.images import ImageSet
@@ -23,6 +24,7 @@ from aign.evaluation.distribution import set_metrics
 from aign.evaluation.face_picture import draw_faces, write_images
 from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
+from aign.evaluation.judges import learn_judge
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, parse_alpha, parse_scale
@@ -37,9 +39,7 @@ MOST_DB = 100.0
 """What equal images count as in metrics, dB: their infinity has no mean and no place in JSON."""
 PICTURED = 6
 """Samples in a picture."""
-JUDGE_SEED = 0
 FEATURES, TRUTH = "features", "true images"
-NUM_KINDS = 10
 _ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
 
 AIGN_TRAINING = {"generator_lr": 4e-4, "discriminator_lr": 1e-3, "r1": 0.1, "ema": 0.99, "batch_size": 16}
@@ -198,6 +198,8 @@ class BiasedImageTask(Task):
         self.streams = {"inputs": self._stream(chosen.inputs, device)}
         self.test = self._stream(chosen.test, device, labelled=True).fixed(NUM_TEST)
         self.data_name = f"{chosen.name}, {_said(config.bias, self.memory, chosen.memories)}"
+        if shared_cache():
+            _ = self.judge  # fetched now: the store may be away when it is first asked for, in the middle of a run
 
     def _build(self, config: Any, size: tuple[int, int, int], seed: int) -> None:
         self.config, self.size = config, size
@@ -219,6 +221,8 @@ class BiasedImageTask(Task):
         memory = image_memory(chosen.memories, bias=config.bias or None)
         if config.features:
             trained_features(config.features)
+        if shared_cache():  # or else each machine would learn it, while others wait
+            _judge(config, chosen, "cpu")
         counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"
         said = _said(config.bias, memory, chosen.memories)
         return [*chosen.inputs.warnings, f"{chosen.name}: {counts}, {said}"]
@@ -282,25 +286,9 @@ class BiasedImageTask(Task):
 
     @cached_property
     def judge(self) -> Classifier | None:
-        """Learnt from images that no network here sees, when first asked for; None where nothing can be judged.
-
-        What can be are digits, and one attribute that is ``sought``. Learning it takes some 20 seconds of one core, and
-        is done once on a machine.
-        """
-        attribute, device = _sought(self.config)[0], self.test["truth"]["image"].device
-        is_digits = self.config.data == "mnist"
-        images = strangers(self.config.data, self.chosen) if is_digits or attribute else None
-        if images is None:
-            return None
-        if is_digits:
-            labels = torch.from_numpy(images.table["label"].to_numpy(copy=True))
-            return Classifier.fit_classes(images.pixels, labels, NUM_KINDS, JUDGE_SEED, subject="digits", device=device)
-        try:
-            return AttributeClassifier.fit(images, attribute, JUDGE_SEED, device=device)  # type: ignore[arg-type]
-        except UserError:  # no 1 and -1, or too few people: a run needs no judge unless one was asked for
-            if self.config.sought:
-                raise
-            return None
+        """Learnt when first asked for; None where nothing can be judged: what can be are digits, and one attribute that
+        is ``sought``."""
+        return _judge(self.config, self.chosen, self.test["truth"]["image"].device)
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means over samples, and what is measured of sets: FID and KID to the memories, and the share of images whose
@@ -378,6 +366,10 @@ def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:
     if not columns:
         return chosen
     return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))
+
+
+def _judge(config: BiasedImageConfig, chosen: ChosenImages, device: torch.device | str) -> Classifier | None:
+    return learn_judge(config.data, chosen, _sought(config)[0], device, needed=bool(config.sought))
 
 
 def _sought(config: BiasedImageConfig) -> tuple[str | None, int]:

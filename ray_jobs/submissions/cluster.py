@@ -12,8 +12,8 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from aign.errors import UserError, last_line
+from aign.store_errors import plain_endpoint
 from ray_jobs.job import Job
-from ray_jobs.storage_errors import plain_endpoint
 from ray_jobs.submissions.submission import Submitted, submitted
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"

@@ -1,4 +1,4 @@
-"""A tiny skeleton with made-up motion, and a toy task: the smallest things that the library can work on."""
+"""A tiny skeleton with made-up motion, a toy task, machines: the smallest things that the library can work on."""
 
 from types import MappingProxyType
 
@@ -43,6 +43,17 @@ def assert_proper_rotations():
         torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(len(rotation)).to(rotation))
 
     return check
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    def machine(name):
+        """From now on this process is the machine of this name: it has that one's user's cache."""
+        folder = tmp_path / "machines" / name
+        monkeypatch.setattr("aign.data.cache.user_cache_path", lambda project: folder / project)
+        return folder
+
+    return machine
 
 
 # --- people ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from moto import mock_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler.tags import NODE_KIND_WORKER, TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RAY_NODE_STATUS
 
+from aign.data.cache import made_once
 from aign.errors import UserError
 from cluster.render import values
 from ray_jobs.storage import Store
@@ -159,6 +160,16 @@ def as_a_worker(resources, monkeypatch):
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
         requests.post(f"{endpoint}/moto-api/reset-auth", data=b"0").raise_for_status()  # from now on it asks for rights
         yield
+
+
+def test_workers_share_what_is_made_once(as_a_worker, read, monkeypatch, tmp_path):
+    options = read("aws.yaml")["docker"]["run_options"]
+    (option,) = [option for option in options if option.startswith("--env AIGN_CACHE=")]
+    monkeypatch.setenv("AIGN_CACHE", option.partition("=")[2])
+    for machine in ("head", "worker"):
+        monkeypatch.setattr("aign.data.cache.user_cache_path", lambda _, machine=machine: tmp_path / machine)
+        folder = made_once("a", lambda folder, machine=machine: (folder / "by").write_text(machine))
+        assert (folder / "by").read_text() == "head"
 
 
 def test_a_worker_stores_runs_in_the_bucket_and_nowhere_else(as_a_worker, tmp_path):

@@ -36,6 +36,11 @@ def test_images_are_named_after_the_version_of_the_project(folder):
     assert set(tags) == {f"{project['version']}-cpu", f"{project['version']}-cuda"}
 
 
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_machines_share_a_cache_in_the_bucket(cloud, read):
+    assert f"--env AIGN_CACHE=s3://{SETTINGS[cloud]['bucket']}/cache" in read(f"{cloud}.yaml")["docker"]["run_options"]
+
+
 def test_machines_of_aws_have_what_the_settings_say():
     known = Path(moto.__file__).parent / "ec2/resources/instance_types.json.gz"
     types = json.loads(gzip.decompress(known.read_bytes()))

@@ -70,5 +70,5 @@ def test_a_store_is_read_as_a_folder_is(object_store, tmp_path):
 
 def test_a_store_that_does_not_answer_is_an_error(line, tmp_path):
     line.cut()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=f"s3://aign-test/x: the store at {line.endpoint} cannot be reached"):
         FileTree("s3://aign-test/x")

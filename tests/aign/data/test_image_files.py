@@ -99,6 +99,20 @@ def test_files_are_decoded_once_and_again_when_they_change(folder, dotted, monke
     assert not list(cache.glob("*.partial"))
 
 
+def test_what_one_machine_has_decoded_another_fetches(folder, dotted, machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("AIGN_CACHE", f"file://{tmp_path}/store")
+    tree = folder(a_jpg=dotted(40, 40, (20, 20)), b_jpg=b"no image")
+    machine("head")
+    first = read_images(tree, ["a.jpg", "b.jpg"], size=16)
+    machine("worker")
+    with monkeypatch.context() as patch:
+        patch.setattr(tree, "read", lambda path: pytest.fail(f"{path} was read"))
+        again = read_images(tree, ["a.jpg", "b.jpg"], size=16)
+    assert torch.equal(first.pixels, again.pixels)
+    assert again.skipped == ("b.jpg",)
+    np.testing.assert_array_equal(first.frames, again.frames)
+
+
 def test_writing_to_pixels_does_not_change_the_cache(folder, dotted):
     tree = folder(a_jpg=dotted(40, 40, (20, 20)))
     read_images(tree, ["a.jpg"], size=16).pixels.zero_()
@@ -118,7 +132,7 @@ def test_a_decoding_that_fails_leaves_nothing(folder, dotted, cache, monkeypatch
 def test_a_cache_that_cannot_be_written_is_an_error(folder, dotted, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("AIGN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"cannot hold decoded images .*; set AIGN_CACHE to a folder"):
+    with pytest.raises(UserError, match=r"cannot hold what is made once .*; set AIGN_CACHE to a folder"):
         read_images(folder(a_jpg=dotted(40, 40, (20, 20))), ["a.jpg"], size=16)
 
 

@@ -81,7 +81,7 @@ def test_equal_seeds_give_equal_judges_and_leave_other_randomness_alone(seen, un
     first = AttributeClassifier.fit(seen, "Old", 5)
     monkeypatch.setenv("AIGN_CACHE", str(tmp_path))
     second, other = (AttributeClassifier.fit(seen, "Old", seed) for seed in (5, 6))
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert len(list(tmp_path.glob("*/classifier.safetensors"))) == 2
     assert torch.equal(torch.get_rng_state(), state)
     images = as_floats(unseen.pixels)
     assert torch.equal(first.probability(images), second.probability(images))
@@ -96,8 +96,19 @@ def test_the_same_is_learnt_only_once(seen, hasty, tmp_path, monkeypatch):
     AttributeClassifier.fit(seen, "Old", 5)
     (tmp_path / "file").touch()
     monkeypatch.setenv("AIGN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"cannot hold a classifier .*; set AIGN_CACHE to a folder"):
+    with pytest.raises(UserError, match=r"cannot hold what is made once .*; set AIGN_CACHE to a folder"):
         AttributeClassifier.fit(seen, "Old", 5)
+
+
+def test_what_one_machine_has_learnt_another_fetches(seen, unseen, hasty, machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGN_CACHE", f"file://{tmp_path}/store")
+    machine("head")
+    learnt = AttributeClassifier.fit(seen, "Old", 5)
+    machine("worker")
+    monkeypatch.setattr("aign.evaluation.attributes._train", lambda *_, **__: pytest.fail("learnt again"))
+    fetched = AttributeClassifier.fit(seen, "Old", 5)
+    images = as_floats(unseen.pixels)
+    assert torch.equal(fetched.probability(images), learnt.probability(images))
 
 
 def test_held_out_people_are_not_learnt_from():

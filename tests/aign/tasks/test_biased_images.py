@@ -156,6 +156,32 @@ def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
     assert set(task.summarize(task.measure({"image": images}, task.test)).floors["true images"]) >= {"bias_percent"}
 
 
+def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cache(run, machine, monkeypatch, tmp_path):
+    monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
+    config = run("superres", sought="Smiling == 1")
+
+    def not_now(*_, **__):
+        pytest.fail("a judge is learnt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aign.evaluation.attributes._train", not_now)
+        TASKS["superres"].check_data(config.options)
+    monkeypatch.setenv("AIGN_CACHE", f"file://{tmp_path}/store")
+    machine("head")
+    TASKS["superres"].check_data(config.options)
+    machine("worker")
+    monkeypatch.setattr("aign.evaluation.attributes._train", not_now)
+    task = config.make_task()
+    monkeypatch.setattr("aign.data.cache.open_store", lambda address: pytest.fail("fetched in the middle of a run"))
+    assert task.judge.subject == "Smiling"
+
+
+def test_a_cache_that_cannot_be_used_is_not_taken_for_an_attribute_that_cannot_be_learnt(run, monkeypatch):
+    monkeypatch.setenv("AIGN_CACHE", "nonsense://somewhere")
+    with pytest.raises(UserError, match=r"nonsense://somewhere: .*Protocol not known"):
+        TASKS["superres"].check_data(run("superres", bias="Old == 1").options)
+
+
 def test_distances_to_memories_are_smaller_for_images_like_them(run):
     task = run("superres").make_task()
     truth = task.test["truth"]["image"]

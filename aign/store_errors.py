@@ -5,6 +5,7 @@ when there was no answer. The texts name places and codes only, never keys, toke
 """
 
 import errno
+import os
 from urllib.parse import urlsplit
 
 from aign.errors import UserError
@@ -63,8 +64,9 @@ def local_error(error: OSError, uri: str) -> Exception:
     return UserError(uri, f"cannot be read or written ({reason})", "choose a folder that you may write to")
 
 
-def s3_error(error: Exception, uri: str, endpoint: str) -> Exception:
-    """The exception to raise for ``error``, which an S3 call for ``uri`` at ``endpoint`` raised."""
+def s3_error(error: Exception, uri: str) -> Exception:
+    """The exception to raise for ``error``, which an S3 call for ``uri`` raised."""
+    endpoint = plain_endpoint(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
     answer = _server_answer(error)
     if answer is not None:
         return _error_by_code(*answer, error, uri, endpoint)
