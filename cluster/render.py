@@ -14,6 +14,8 @@ HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 SHARED = "_"
 """How the names of templates begin that are parts of others."""
+SHARE_FOR_WORKERS = 0.7
+"""Of a machine's memory; the rest is Ray's own, for objects."""
 
 
 def render() -> dict[str, str]:
@@ -36,6 +38,8 @@ def values() -> dict[str, Any]:
     for node in settings["nodes"].values():
         node.setdefault("spot", False)
         node["machines"] = {cloud: {"name": node[cloud], **machines[node[cloud]]} for cloud in ("aws", "gcp")}
+        for machine in node["machines"].values():
+            machine["memory"] = int(machine["memory_gib"] * 2**30 * SHARE_FOR_WORKERS)
         node["gpus"] = node["machines"]["aws"]["gpus"]
     workers = {name: node for name, node in settings["nodes"].items() if name != "head"}
     return {

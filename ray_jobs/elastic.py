@@ -115,8 +115,13 @@ class ElasticPolicy(ElasticScalingPolicy):
             reserved = ray.get(answer, timeout=AUTOSCALING_REQUESTS_GET_TIMEOUT_S)
         except ray.exceptions.RayError:
             return None
-        leaving = cluster_state.get_draining_nodes()
-        return {machine: resources for machine, resources in reserved.items() if machine not in leaving}
+        usable = self._labelled() - cluster_state.get_draining_nodes().keys()
+        return {machine: resources for machine, resources in reserved.items() if machine in usable}
+
+    def _labelled(self) -> set[str]:
+        """Machines with the labels that workers need; a coordinator that another program has started does not look."""
+        labels: Any = self.scaling_config.label_selector or {}
+        return {node["NodeID"] for node in ray.nodes() if labels.items() <= node["Labels"].items()}
 
 
 class ElasticTorchTrainer(TorchTrainer):

@@ -21,6 +21,7 @@ from ray_jobs.events import Event
 from ray_jobs.gauges import Gauges
 from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
+from ray_jobs.reservations import start_coordinator
 from ray_jobs.stopping import StopSignal
 from ray_jobs.threads import in_thread
 from ray_jobs.worker import Ended, run_worker
@@ -36,6 +37,7 @@ def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
     often.
     """
     mailbox = start_mailbox(job.folder.uri)
+    start_coordinator()
     try:
         # Ray Train would take over Ctrl-C in the main thread
         fitting = in_thread("fit", _trainer(job, mailbox).fit)
@@ -52,7 +54,6 @@ def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
 
 def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
     place = job.placement
-    gpus = {"GPU": place.gpus_per_worker} if place.gpus_per_worker else {}
     return ElasticTorchTrainer(
         _train_worker,
         run=job.folder,
@@ -62,8 +63,9 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
         scaling_config=ScalingConfig(
             num_workers=place.workers.for_ray(),
             elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
-            use_gpu=bool(gpus),
-            resources_per_worker={"CPU": 1, **gpus},
+            use_gpu=place.gpus_per_worker > 0,
+            resources_per_worker=place.needs,
+            label_selector=place.labels or None,
         ),
         run_config=RunConfig(
             name=job.name,

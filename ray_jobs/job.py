@@ -17,7 +17,18 @@ from aign.training.run_config import RunConfig
 from ray_jobs.storage import Store
 
 REPORTED_PACKAGES = ("aign", "torch", "deepspeed", "ray", "numpy")
-WORKERS_ONLY = ("gpus_per_worker", "zero_stage", "offload_optimizer", "max_failures", "collective_timeout_s")
+WORKERS_ONLY = (
+    "gpus_per_worker",
+    "memory_per_worker",
+    "machines",
+    "zero_stage",
+    "offload_optimizer",
+    "max_failures",
+    "collective_timeout_s",
+)
+GIB = 2**30
+MARKET = "ray.io/market-type"
+"""Ray's label of a machine that says how it was bought: spot or on-demand."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,10 @@ class Placement:
     this process, with plain PyTorch engines."""
     gpus_per_worker: float = 0
     """GPUs of each worker; 0 trains on CPUs."""
+    memory_per_worker: float = 0
+    """GiB that a machine must have for each worker; 0: not stated. Workers are placed by it, not held to it."""
+    machines: Literal["any", "spot", "on-demand"] = "any"
+    """Machines of a cluster that workers may run on, by how they were bought: their label ray.io/market-type."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What DeepSpeed shards among workers: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."""
     offload_optimizer: bool = False
@@ -98,13 +113,24 @@ class Placement:
     newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, "gpus_per_worker", "max_failures")
+        check_not_negative(self, "gpus_per_worker", "memory_per_worker", "max_failures")
         if not self.collective_timeout_s > 0:
             raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not self.workers and field.name in WORKERS_ONLY and value != field.default:
                 raise UserError(f"{field.name} = {value}", "no effect with 0 workers", "give --workers 1 or more")
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What a machine must have for each worker, as Ray counts it: memory in bytes."""
+        needs = {"CPU": 1, "GPU": self.gpus_per_worker, "memory": int(self.memory_per_worker * GIB)}
+        return {kind: amount for kind, amount in needs.items() if amount}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a machine must say of itself."""
+        return {} if self.machines == "any" else {MARKET: self.machines}
 
     @property
     def acceleration(self) -> Acceleration:

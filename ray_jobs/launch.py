@@ -66,9 +66,12 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
         return
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
+        from ray._common.utils import get_system_memory
+
         num_cpus = max(num_jobs * job.placement.workers.most, os.cpu_count() or 1)
         # "local": or else it looks for a cluster that was once started on this machine, dead or alive
-        local = {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
+        # all memory: Ray would count only what is free just now
+        local = {"address": "local", "include_dashboard": False, "num_cpus": num_cpus, "_memory": get_system_memory()}
         # a run has several small processes, all of which may start at once
         local["_system_config"] = {"worker_maximum_startup_concurrency": PROCESSES_OF_A_RUN * (num_jobs + 1)}
     with _own_sigterm():

@@ -10,7 +10,7 @@ from typing import Any
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
 from ray_jobs.beginning import with_beginning
-from ray_jobs.job import Job
+from ray_jobs.job import GIB, Job, Placement
 from ray_jobs.runs import differences, read_config
 
 
@@ -68,20 +68,37 @@ def check_resources(job: Job) -> None:
     """On a local Ray only: a cluster may grow, and its machines may have what this one lacks."""
     if "RAY_ADDRESS" in os.environ:
         return
+    place = job.placement
     compilers = ("c++", "g++", "clang++")
-    on_cpus = job.placement.compile and not job.placement.gpus_per_worker
+    on_cpus = place.compile and not place.gpus_per_worker
     if on_cpus and not any(shutil.which(name) for name in compilers):
         raise UserError("compile", f"needs a C++ compiler on CPUs ({', '.join(compilers)})", "install g++")
-    wanted = job.placement.gpus_per_worker * max(1, job.placement.workers.fewest)
+    if place.machines != "any":
+        reason = "Ray on this machine alone does not know how it was bought"
+        raise UserError(f"machines = {place.machines}", reason, "leave it out, or use a cluster (RAY_ADDRESS)")
+    if place.memory_per_worker:
+        _check_memory(place)
+    wanted = place.gpus_per_worker * max(1, place.workers.fewest)
     if wanted:
         import torch
 
         if wanted > torch.cuda.device_count():
             raise UserError(
-                f"{job.placement.workers} workers with {job.placement.gpus_per_worker} GPUs",
+                f"{place.workers} workers with {place.gpus_per_worker} GPUs",
                 f"this machine has {torch.cuda.device_count()} GPUs",
                 "use --gpus-per-worker 0, fewer workers, or a cluster (RAY_ADDRESS)",
             )
+
+
+def _check_memory(place: Placement) -> None:
+    from ray._common.utils import get_system_memory  # what Ray may give to workers here
+
+    if place.memory_per_worker * place.workers.fewest * GIB > get_system_memory():
+        raise UserError(
+            f"{place.workers} workers with {place.memory_per_worker:g} GiB",
+            f"this machine has {get_system_memory() / GIB:.1f} GiB",
+            "use a smaller --memory-per-worker, fewer workers, or a cluster (RAY_ADDRESS)",
+        )
 
 
 def check_existing(job: Job) -> None:

@@ -13,7 +13,7 @@ from ray.job_submission import JobSubmissionClient
 
 from aign.errors import UserError, last_line
 from aign.store_errors import plain_endpoint
-from ray_jobs.job import Job
+from ray_jobs.job import Job, Placement
 from ray_jobs.submissions.submission import Submitted, submitted
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"
@@ -77,21 +77,21 @@ class Cluster(JobSubmissionClient):
         """
         if not any(job.placement.workers for job in jobs):
             return []
-        place = max((job.placement for job in jobs), key=lambda place: (place.workers.fewest, place.gpus_per_worker))
-        machines, fewest, gpus = self._machines(), place.workers.fewest, place.gpus_per_worker
-        room = sum(_num_fitting(machine, gpus) for machine in machines)
-        if room >= fewest:
+        place = max((job.placement for job in jobs), key=_size)
+        machines = self._machines()
+        room = sum(_num_fitting(machine, place) for machine in machines)
+        if room >= place.workers.fewest:
             return []
-        wanted = f"{fewest} workers with {gpus:g} GPUs" if gpus else f"{fewest} workers"
+        wanted = _wanted(place)
         reason = f"the cluster's {len(machines)} machines have room for {room}"
         if self._is_fixed():
-            raise UserError(wanted, f"{reason}, and it does not grow", "ask for fewer, or add machines")
+            raise UserError(wanted, f"{reason}, and it does not grow", "ask for less, or add machines")
         return [f"{wanted}: {reason} now; how far it grows is not known here, so the run waits for it"]
 
-    def _machines(self) -> list[dict[str, float]]:
-        """What each living machine has in all, by kind: CPU, GPU, ..."""
+    def _machines(self) -> list[dict[str, Any]]:
+        """What Ray knows of each living machine."""
         nodes = self._get("/api/v0/nodes?detail=1")["result"]["result"]
-        return [node["resources_total"] or {} for node in nodes if node["state"] == "ALIVE"]
+        return [node for node in nodes if node["state"] == "ALIVE"]
 
     def _is_fixed(self) -> bool:
         """Whether it certainly has no autoscaler: then each machine is reported as a type of its own."""
@@ -117,9 +117,26 @@ class Cluster(JobSubmissionClient):
         raise RuntimeError(f"{plain_endpoint(self.get_address())}: HTTP status {r.status_code}: {last_line(r.text)}")
 
 
-def _num_fitting(machine: dict[str, float], gpus: float) -> int:
-    """How many workers of one CPU and some GPUs a machine has room for."""
-    return int(min([machine.get("CPU", 0), *([machine.get("GPU", 0) / gpus] if gpus else [])]))
+def _size(place: Placement) -> tuple[float, ...]:
+    """By which the largest of some jobs is found."""
+    return place.workers.fewest, place.gpus_per_worker, place.memory_per_worker
+
+
+def _num_fitting(machine: dict[str, Any], place: Placement) -> int:
+    """How many workers a machine has room for, all of it counted."""
+    if not place.labels.items() <= (machine["labels"] or {}).items():
+        return 0
+    total = machine["resources_total"] or {}
+    return int(min(total.get(kind, 0) / amount for kind, amount in place.needs.items()))
+
+
+def _wanted(place: Placement) -> str:
+    """The fewest workers of a job and what they need, in words."""
+    each = [f"{place.gpus_per_worker:g} GPUs"] if place.gpus_per_worker else []
+    each += [f"{place.memory_per_worker:g} GiB"] if place.memory_per_worker else []
+    needs = f" with {' and '.join(each)}" if each else ""
+    where = "" if place.machines == "any" else f" on {place.machines} machines"
+    return f"{place.workers.fewest} workers{needs}{where}"
 
 
 def _token() -> dict[str, str]:

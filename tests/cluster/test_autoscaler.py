@@ -10,12 +10,15 @@ import googleapiclient
 import jsonschema
 import pytest
 from botocore.validate import ParamValidator
+from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.common_pb2 import LabelSelectorOperator
 
 from cluster.render import values
+from ray_jobs.job import GIB, Placement
 
 CLOUDS = ("aws", "gcp")
 
@@ -108,6 +111,9 @@ def test_nodes_have_what_their_machines_have(cloud, read):
         assert kind["node_config"]["InstanceType" if cloud == "aws" else "machineType"] == machine["name"]
         assert kind["resources"]["CPU"] == machine["cpus"]
         assert kind["resources"].get("GPU", 0) == machine["gpus"]
+        assert kind["resources"]["memory"] == int(
+            machine["memory_gib"] * GIB * (1 - DEFAULT_OBJECT_STORE_MEMORY_PROPORTION)
+        )
         image = kind.get("docker", config["docker"])
         assert image.get("worker_image", image.get("image")).endswith("-cuda" if machine["gpus"] else "-cpu")
         assert kind["min_workers"] == 0
@@ -125,6 +131,19 @@ def test_only_spot_nodes_are_bought_as_such(cloud, read):
     assert bought == {name for name, node in values()["nodes"].items() if node["spot"]}
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_node_says_how_it_was_bought(cloud, read):
+    kinds = read(f"{cloud}.yaml")["available_node_types"]
+    for name, node in values()["nodes"].items():
+        assert kinds[name]["labels"] == Placement(machines="spot" if node["spot"] else "on-demand").labels
+
+
+def request(place):
+    """What Ray asks its autoscaler for, for one worker."""
+    labels = [[(key, LabelSelectorOperator.LABEL_OPERATOR_IN, [value])] for key, value in place.labels.items()]
+    return ResourceRequestUtil.make(place.needs, label_selectors=labels)
+
+
 def launched(config, wanted, unavailable=()):
     """What Ray's scheduler starts for some workers on a cluster without any, by kind of node."""
     config = AutoscalingConfig(copy.deepcopy(config), skip_content_hash=True)
@@ -133,9 +152,7 @@ def launched(config, wanted, unavailable=()):
             disable_launch_config_check=True,
             node_type_configs=config.get_node_type_configs(),
             max_num_nodes=config.get_max_num_nodes(),
-            resource_requests=ResourceRequestUtil.group_by_count(
-                [ResourceRequestUtil.make(resources) for resources in wanted]
-            ),
+            resource_requests=ResourceRequestUtil.group_by_count([request(place) for place in wanted]),
             recoverable_resource_availabilities=dict.fromkeys(unavailable, 0.0),
         )
     )
@@ -145,12 +162,22 @@ def launched(config, wanted, unavailable=()):
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_ray_starts_spot_machines_first_and_no_gpus_for_staging(cloud, read):
     config = read(f"{cloud}.yaml")
-    with_gpu = {"CPU": 1, "GPU": 1}
+    with_gpu = Placement(gpus_per_worker=1)
     assert launched(config, [with_gpu] * 4) == {"gpu-spot": 4}
     assert launched(config, [with_gpu] * 4, unavailable=["gpu-spot"]) == {"gpu": 4}
     assert launched(config, [with_gpu] * 10) == {"gpu-spot": 8, "gpu": 2}
-    assert launched(config, [{"CPU": 1}] * 16) == {"cpu": 2}
+    assert launched(config, [Placement()] * 16) == {"cpu": 2}
     assert launched(config, []) == {}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_ray_starts_the_machines_that_a_job_asks_for(cloud, read):
+    config = read(f"{cloud}.yaml")
+    assert launched(config, [Placement(gpus_per_worker=1, machines="on-demand")] * 6) == {"gpu": 4}
+    assert launched(config, [Placement(gpus_per_worker=1, machines="spot")] * 10) == {"gpu-spot": 8}
+    assert launched(config, [Placement(machines="on-demand")] * 16) == {"cpu": 2}
+    assert launched(config, [Placement(memory_per_worker=8)] * 4) == {"cpu": 2}
+    assert launched(config, [Placement(memory_per_worker=32)] * 4) == {}
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -15,6 +15,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
 from cluster.render import values
 from ray_jobs import train
+from ray_jobs.job import GIB, Placement
 from ray_jobs.options import parse
 
 KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs"}
@@ -82,6 +83,7 @@ def test_kuberay_takes_it(name, read):
         (lambda spec: spec["authOptions"].update(mode="tokens"), "tokens"),
         (lambda spec: spec["workerGroupSpecs"][1]["template"]["spec"].update(toleration=[]), "toleration"),
         (lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0].pop("name"), "name"),
+        (lambda spec: spec["workerGroupSpecs"][2].update(labels=["spot"]), "labels"),
     ],
 )
 def test_kuberay_does_not_take_it_with_a_mistake(name, spoil, expected, read):
@@ -101,6 +103,8 @@ def test_rays_autoscaler_reads_the_shapes_of_the_settings(name, read):
     for kind, node in SETTINGS["workers"].items():
         assert kinds[kind]["resources"]["CPU"] == node["pod"]["cpus"]
         assert kinds[kind]["resources"].get("GPU", 0) == node["gpus"]
+        assert kinds[kind]["resources"]["memory"] == node["pod"]["memory_gib"] * GIB
+        assert kinds[kind]["labels"] == Placement(machines="spot" if node["spot"] else "on-demand").labels
         assert (kinds[kind]["min_workers"], kinds[kind]["max_workers"]) == (0, node["most"])
     first = max(
         AutoscalingConfig(config, skip_content_hash=True).get_node_type_configs().values(), key=lambda k: k.priority

@@ -6,10 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import MagicMock
 
+import psutil
 import pytest
+from ray.train.v2.api.config import ScalingConfig
 
+from ray_jobs import elastic
 from ray_jobs.checkpoints import checkpoint_steps
+from ray_jobs.job import GIB, Placement
 from ray_jobs.storage import Store
 
 SECONDS_OF_GRACE = 120
@@ -28,10 +33,10 @@ def cluster():
 
 
 @pytest.fixture
-def command(cluster, tmp_path):
+def command(cluster, tmp_path, request):
     """``aign train`` with one or two workers on the cluster, which saves only when workers have to leave."""
     moments = ("--checkpoint-every", "1000000", "--evaluate-every", "1000000")
-    argv = ["-m", "ray_jobs.train", "pose", *OPTIONS, *moments, "--workers", "1:2"]
+    argv = ["-m", "ray_jobs.train", "pose", *OPTIONS, *moments, "--workers", "1:2", *getattr(request, "param", ())]
     command = subprocess.Popen(
         [sys.executable, *argv, "--storage", str(tmp_path), "--name", "run"],
         env={**os.environ, "RAY_ADDRESS": cluster.address, "OMP_NUM_THREADS": "1"},
@@ -54,6 +59,11 @@ def wait_until(condition, command):
         assert command.poll() is None, command.communicate()[0]
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.1)
+
+
+def raylets(attempt):
+    """How the nodes were started on which an attempt's workers run."""
+    return [" ".join(psutil.Process(worker["pid"]).parent().cmdline()) for worker in attempt["processes"]]
 
 
 def drain(cluster, node):
@@ -89,3 +99,29 @@ def test_a_run_grows_with_its_cluster_leaves_a_machine_that_is_about_to_go_and_s
     assert f"run goes on from step {two['start_step']} with 2 workers\n" in said
     assert f"run goes on from step {one_again['start_step']} with 1 workers\n" in said
     assert "run stopped at step" in said
+
+
+def test_machines_without_the_label_do_not_count_whoever_sets_them_aside(monkeypatch):
+    labels = {"spot": Placement(machines="spot").labels, "leaving": Placement(machines="spot").labels, "other": {}}
+    monkeypatch.setattr(elastic.ray, "nodes", lambda: [{"NodeID": name, "Labels": labels[name]} for name in labels])
+    monkeypatch.setattr(elastic.ray, "get", lambda answer, timeout: {name: {"CPU": 1} for name in labels})
+    monkeypatch.setattr(elastic.cluster_state, "get_draining_nodes", lambda: {"leaving": 0})
+    monkeypatch.setattr(elastic.ElasticPolicy, "_autoscaling_coordinator", MagicMock())
+    for selector, machines in [(labels["spot"], {"spot"}), (None, {"spot", "other"})]:
+        policy = elastic.ElasticPolicy(ScalingConfig(num_workers=(1, 3), label_selector=selector), None, None)
+        assert policy._get_reserved_resources().keys() == machines
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("command", [("--machines", "spot", "--memory-per-worker", "1")], indirect=True)
+def test_a_run_grows_only_on_machines_that_have_what_its_workers_need(cluster, command, tmp_path):
+    spot = Placement(machines="spot").labels
+    cluster.add_node(num_cpus=2, memory=64 * GIB)  # more of everything, but not spot
+    cluster.add_node(num_cpus=2, memory=GIB, labels=spot)
+    wait_until(lambda: attempts(tmp_path / "run"), command)
+    cluster.add_node(num_cpus=2, memory=GIB, labels=spot)
+    wait_until(lambda: len(attempts(tmp_path / "run")) == 2, command)
+    one, two = attempts(tmp_path / "run")
+    assert (one["workers"], two["workers"]) == (1, 2)
+    assert len(set(raylets(two))) == 2
+    assert all(f"--labels={json.dumps(spot)}" in raylet for raylet in raylets(two))

@@ -8,13 +8,14 @@ import json
 from collections import Counter
 
 import pytest
+from ray._raylet import RAY_NODE_MARKET_TYPE_KEY
 
 from aign.errors import UserError
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
 from ray_jobs import train
-from ray_jobs.job import Placement, Workers
+from ray_jobs.job import MARKET, Placement, Workers
 from ray_jobs.options import Beginning, DryRun, parse, spelling
 
 OPTION_CLASSES = [Placement, Beginning, TrainingConfig, DryRun, *(task.Config for task in TASKS.values())]
@@ -98,6 +99,10 @@ def test_the_command_line_and_the_notebook_make_the_same_run():
         (["pose", "--collective-timeout-s", "0"], "no time at all"),
         (["pose", "--workers", "0", "--collective-timeout-s", "60"], "no effect"),
         (["pose", "--workers", "0", "--gpus-per-worker", "1"], "no effect"),
+        (["pose", "--workers", "0", "--memory-per-worker", "4"], "no effect"),
+        (["pose", "--workers", "0", "--machines", "spot"], "no effect"),
+        (["pose", "--memory-per-worker", "-1"], "less than zero"),
+        (["pose", "--machines", "cheap"], "cheap"),
         (["pose", "--workers", "0", "--zero-stage", "2"], "no effect"),
         (["--steps", "3"], "a task comes first"),
         ([], "a task comes first"),
@@ -112,6 +117,20 @@ def test_workers_are_a_number_or_a_range(words, for_ray):
     job = parse(["pose", "--workers", words]).job
     assert job.placement.workers.for_ray() == for_ray
     assert Workers.parse(json.loads(json.dumps(job.to_json()))["placement"]["workers"]) == job.placement.workers
+
+
+@pytest.mark.parametrize(
+    ("argv", "needs", "labels"),
+    [
+        ([], {"CPU": 1}, {}),
+        (["--memory-per-worker", "1.5"], {"CPU": 1, "memory": 3 * 2**29}, {}),
+        (["--gpus-per-worker", "0.5", "--machines", "on-demand"], {"CPU": 1, "GPU": 0.5}, {MARKET: "on-demand"}),
+    ],
+)
+def test_what_a_worker_needs_is_said_in_rays_words(argv, needs, labels):
+    place = parse(["pose", *argv]).job.placement
+    assert (place.needs, place.labels) == (needs, labels)
+    assert MARKET == RAY_NODE_MARKET_TYPE_KEY
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -7,6 +7,7 @@ import ray
 import torch
 
 from ray_jobs import launch, train
+from ray_jobs.job import GIB
 
 
 @pytest.fixture
@@ -94,6 +95,28 @@ def test_gpus_that_are_not_there(gpus, refused_training, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert "this machine has 0 GPUs" in refused_training("--gpus-per-worker", gpus)
+
+
+def test_memory_that_is_not_there(refused_training, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray._common.utils, "get_system_memory", lambda: 7 * GIB)
+    said = refused_training("--workers", "2:4", "--memory-per-worker", "4")
+    assert "2:4 workers with 4 GiB: this machine has 7.0 GiB; use a smaller --memory-per-worker" in said
+
+
+@pytest.mark.parametrize("machines", ["spot", "on-demand"])
+def test_a_machine_that_is_no_cluster_is_neither_spot_nor_on_demand(machines, refused_training, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    said = refused_training("--machines", machines)
+    assert f"machines = {machines}: Ray on this machine alone does not know how it was bought" in said
+    assert "or use a cluster (RAY_ADDRESS)" in said
+
+
+def test_a_cluster_may_have_more_memory_and_other_machines(monkeypatch, tmp_path, tiny_argv, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    needs = ["--memory-per-worker", "100000", "--machines", "spot"]
+    train.command(["pose", *tiny_argv, "--storage", str(tmp_path / "runs"), *needs, "--dry-run"])
+    assert "dry run: all checks passed" in capsys.readouterr().out
 
 
 def test_a_storage_folder_that_is_a_file(refused_training, tmp_path):

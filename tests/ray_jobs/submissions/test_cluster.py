@@ -9,7 +9,7 @@ import pytest
 from ray.job_submission import JobStatus
 
 from aign.errors import UserError
-from ray_jobs.job import Job, Placement, Workers
+from ray_jobs.job import GIB, MARKET, Job, Placement, Workers
 from ray_jobs.submissions import cluster as clusters
 from ray_jobs.submissions import following
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
@@ -137,16 +137,20 @@ def test_a_file_for_the_token_that_is_not_there(dashboard, monkeypatch, tmp_path
 
 # --- its size --------------------------------------------------------------------------------------------------------
 
-LAPTOP, SERVER = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
+LAPTOP, SERVER = {"CPU": 2.0, "memory": 4.0 * GIB}, {"CPU": 8.0, "GPU": 2.0, "memory": 32.0 * GIB}
 
 
 @pytest.fixture
 def cluster_of(dashboard):
-    """A cluster of some machines, with an autoscaler, without one, or of which that is not known."""
+    """A cluster of spot machines, and a last one on demand; it grows, does not, or that is not known."""
 
     def cluster_of(machines, grows):
-        states = [{"state": "ALIVE", "resources_total": machine} for machine in machines]
-        gone = {"state": "DEAD", "resources_total": {"CPU": 64.0, "GPU": 8.0}}
+        bought = [*["spot"] * (len(machines) - 1), "on-demand"]
+        states = [
+            {"state": "ALIVE", "resources_total": machine, "labels": {"ray.io/node-id": "x", MARKET: market}}
+            for machine, market in zip(machines, bought, strict=True)
+        ]
+        gone = {"state": "DEAD", "resources_total": {"CPU": 64.0, "GPU": 8.0}, "labels": {}}
         types = {f"{i:08x}": "worker" if grows else f"node_{i:08x}" for i in range(len(machines))}
         status = None if grows is None else {"autoscalerReport": {"nodeTypeMapping": types}}
         answers = {
@@ -159,33 +163,46 @@ def cluster_of(dashboard):
     return cluster_of
 
 
-def jobs(workers, gpus):
-    place = Placement(storage="s3://bucket/runs", workers=Workers.parse(workers), gpus_per_worker=gpus)
+def jobs(workers, gpus, **needs):
+    place = Placement(storage="s3://bucket/runs", workers=Workers.parse(workers), gpus_per_worker=gpus, **needs)
     return [Job(run=None, placement=place, name="first")]
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus"), [("10", 0), ("2", 1), ("4", 0.5), ("1", 2), ("1:40", 0), ("2:40", 1), ("0", 0)]
+    ("workers", "gpus", "needs"),
+    [
+        *[("10", 0, {}), ("2", 1, {}), ("4", 0.5, {}), ("1", 2, {}), ("1:40", 0, {}), ("2:40", 1, {}), ("0", 0, {})],
+        ("5", 0, {"memory_per_worker": 4}),
+        ("2", 0, {"machines": "spot"}),
+        ("8", 0, {"machines": "on-demand"}),
+        ("1:40", 1, {"memory_per_worker": 20, "machines": "on-demand"}),
+    ],
 )
-def test_there_is_room(workers, gpus, cluster_of):
-    assert cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus)) == []
+def test_there_is_room(workers, gpus, needs, cluster_of):
+    assert cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus, **needs)) == []
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "expected"),
+    ("workers", "gpus", "needs", "expected"),
     [
-        ("11", 0, "11 workers: the cluster's 2 machines have room for 10"),
-        ("3", 1, "3 workers with 1 GPUs: the cluster's 2 machines have room for 2"),
-        ("1", 4, "1 workers with 4 GPUs: the cluster's 2 machines have room for 0"),
-        ("3:40", 1, "have room for 2"),
+        ("11", 0, {}, "11 workers: the cluster's 2 machines have room for 10"),
+        ("3", 1, {}, "3 workers with 1 GPUs: the cluster's 2 machines have room for 2"),
+        ("1", 4, {}, "1 workers with 4 GPUs: the cluster's 2 machines have room for 0"),
+        ("3:40", 1, {}, "have room for 2"),
+        ("6", 0, {"memory_per_worker": 6}, "6 workers with 6 GiB: the cluster's 2 machines have room for 5"),
+        ("3", 0, {"machines": "spot"}, "3 workers on spot machines: the cluster's 2 machines have room for 2"),
+        (
+            *("2", 1, {"memory_per_worker": 20, "machines": "on-demand"}),
+            "2 workers with 1 GPUs and 20 GiB on on-demand machines: the cluster's 2 machines have room for 1",
+        ),
     ],
 )
-def test_there_is_no_room(workers, gpus, expected, cluster_of):
+def test_there_is_no_room(workers, gpus, needs, expected, cluster_of):
     with pytest.raises(UserError, match="and it does not grow") as refused:
-        cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus))
+        cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus, **needs))
     assert expected in str(refused.value)
     for grows in (True, None):
-        (known,) = cluster_of([LAPTOP, SERVER], grows).check_room(jobs(workers, gpus))
+        (known,) = cluster_of([LAPTOP, SERVER], grows).check_room(jobs(workers, gpus, **needs))
         assert expected in known
         assert "how far it grows is not known here" in known
 
