@@ -11,6 +11,7 @@ import tyro
 
 from aign.command import parse_known
 from aign.errors import UserError
+from aign.options import check_not_negative
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
@@ -27,6 +28,18 @@ class Beginning:
     init_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN[@STEP]")] = None
     """Begin with the weights of another run's checkpoint, its newest or that of a step: networks only, no optimizers,
     from step 0. Default: fresh weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What is paid for workers."""
+
+    price_per_worker_hour: float | None = None
+    """What one worker costs for an hour, in any currency, to say what runs cost."""
+
+    def __post_init__(self) -> None:
+        if self.price_per_worker_hour is not None:
+            check_not_negative(self, "price_per_worker_hour")
 
 
 @dataclass(frozen=True, kw_only=True)
