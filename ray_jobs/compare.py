@@ -23,14 +23,15 @@ from aign.training.run_config import find_preset, find_task
 from ray_jobs.console import Bars, measured_on, run_command, spread
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
-from ray_jobs.options import parse, split_options
-from ray_jobs.preflight import check, note
+from ray_jobs.options import DryRun, parse, split_options
+from ray_jobs.preflight import check, note, say_dry
+from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(DryRun):
     """What to compare."""
 
     presets: tuple[str, ...] = ()
@@ -53,9 +54,13 @@ class Arm:
 
 
 def command(argv: list[str]) -> None:
+    """Parse, check, run what is not finished, set it side by side; ``--dry-run`` stops after the checks."""
     options, rest = split_options(Options, argv, "aign compare")
     say_once = cache(note)  # most of it holds for all arms
     arms = [dataclasses.replace(arm, job=check(arm.job, say_once)) for arm in plan(options, rest)]
+    if options.dry_run:
+        _say_dry(arms, options)
+        return
     results = run_arms(arms, options.concurrent)
     task = arms[0].job.run.task
     tables = [summary_table(results), ratio_table(task, results)]
@@ -83,6 +88,14 @@ def plan(options: Options, rest: Sequence[str]) -> list[Arm]:
             name = name or job.placement.name or job.name.replace(f"-{preset}-", "-compare-")
             arms.append(Arm(preset, seed, dataclasses.replace(job, name=f"{name}/{preset}-seed{seed}")))
     return arms
+
+
+def _say_dry(arms: Sequence[Arm], options: Options) -> None:
+    works = [work for arm in arms for work in to_do(arm.job)]
+    folder = arms[0].job.folder.uri.rpartition("/")[0]
+    would = f"train {len(arms)} runs, {options.concurrent} at a time, and write {folder}"
+    about = {"runs": [arm.job.to_json() for arm in arms]}
+    say_dry(about, would, estimate(works, options.price_per_worker_hour))
 
 
 def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:

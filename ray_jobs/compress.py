@@ -10,6 +10,7 @@ from ray_jobs.console import Bars, run_command
 from ray_jobs.job import Job
 from ray_jobs.launch import launch
 from ray_jobs.preflight import check, say_dry
+from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 from ray_jobs.storage import Store
@@ -19,8 +20,8 @@ def command(argv: list[str]) -> None:
     """Parse, check, run what is not finished; ``--dry-run`` stops after the checks."""
     parsed = parse_compression(argv)
     job = check(parsed.job)
-    if parsed.dry_run:
-        say_dry(job.to_json(), f"write {job.folder.uri}")
+    if parsed.what.dry_run:
+        say_dry(job.to_json(), f"write {job.folder.uri}", estimate(to_do(job), parsed.what.price_per_worker_hour))
         return
     with Bars() as bars, StopSignal() as stop:
         assert job.run.compression is not None

@@ -98,7 +98,7 @@ def parse_compression(argv: Sequence[str]) -> Command:
     run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
     name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)
-    return Command(Job(run=run, placement=place, name=name), what.dry_run)
+    return Command(Job(run=run, placement=place, name=name), what)
 
 
 def _ranks(source: Source, size: Size, schedule: Schedule) -> Ranks:

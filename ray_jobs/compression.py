@@ -21,6 +21,9 @@ from ray_jobs.job import Job
 from ray_jobs.runs import deployed, open_export, read_config
 from ray_jobs.storage import Store
 
+PROJECTION = "projection"
+"""Folder of the rounds in a run's."""
+
 
 def parts_before(job: Job) -> list[Job]:
     """The jobs that come before a job, in order: its rounds of projection."""
@@ -43,7 +46,7 @@ def parts_before(job: Job) -> list[Job]:
             rounds=(),
             projection_steps=0,
         )
-        jobs.append(_with(job, own, f"{job.name}/projection/{number}", length))
+        jobs.append(_with(job, own, f"{job.name}/{PROJECTION}/{number}", length))
         before = ranks
     return jobs
 

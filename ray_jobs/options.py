@@ -11,6 +11,7 @@ import tyro
 
 from aign.command import parse_known
 from aign.errors import UserError
+from aign.options import check_effect, check_not_negative
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
@@ -30,11 +31,28 @@ class Beginning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DryRun:
+class Price:
+    """What is paid for workers."""
+
+    price_per_worker_hour: float | None = None
+    """What one worker costs for an hour, in any currency, to say what runs cost."""
+
+    def __post_init__(self) -> None:
+        if self.price_per_worker_hour is not None:
+            check_not_negative(self, "price_per_worker_hour")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun(Price):
     """What to do with the job."""
 
     dry_run: bool = False
-    """Print the resolved run and check data, storage, batch and resources, but start nothing."""
+    """Print the resolved run and what it would cost, and check data, storage, batch and resources, but start
+    nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_effect(self, "price_per_worker_hour", self.dry_run, "without --dry-run")
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Command:
     """A parsed command line."""
 
     job: Job
-    dry_run: bool
+    what: DryRun
 
 
 def split_options(kind: type[T], argv: Sequence[str], prog: str) -> tuple[T, list[str]]:
@@ -82,7 +100,7 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
     run = RunConfig(task=task, preset=preset, options=options, training=training, init_from=beginning.init_from)
     name = place.name or f"{task}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     place = dataclasses.replace(place, storage=Store(place.storage).uri)  # absolute: workers stand in other folders
-    return Command(Job(run=run, placement=place, name=name), what.dry_run)
+    return Command(Job(run=run, placement=place, name=name), what)
 
 
 def parse_options(

@@ -19,10 +19,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def say_dry(about: Mapping[str, Any], would: str) -> None:
-    """What ``--dry-run`` prints when all checks have passed: what was resolved, and what would happen."""
+def say_dry(about: Mapping[str, Any], would: str, cost: str) -> None:
+    """What ``--dry-run`` prints when all checks have passed: what was resolved, what would happen, and its cost."""
     print(json.dumps(about, indent=1))
     print(f"dry run: all checks passed, nothing was started; it would {would}")
+    print(f"cost: {cost}")
 
 
 def check(job: Job, say: Callable[[str], None] = note) -> Job:

@@ -12,31 +12,25 @@ import tyro
 
 from aign.errors import UserError
 from ray_jobs.console import run_command
-from ray_jobs.options import parse_verb
+from ray_jobs.options import Price, parse_verb
 from ray_jobs.reports.comparison_page import comparison_page
 from ray_jobs.reports.run_page import run_page
 from ray_jobs.reports.stored import read_run
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.book import read_records
+from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep
 from ray_jobs.sweeps.report import drawn, sweep_page
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Price):
     """Make one HTML page, with pictures in it, of a run, of several runs beside each other, or of a sweep."""
 
     folder: Annotated[str, tyro.conf.Positional]
     """Folder of a run, of several runs, or of a sweep: a local path or s3:// URI."""
     out: Path = Path("report.html")
     """File that the page is written to."""
-    price_per_worker_hour: float | None = None
-    """What one worker costs for an hour, in any currency; the page then says what runs cost."""
-
-    def __post_init__(self) -> None:
-        price = self.price_per_worker_hour
-        if price is not None and not price >= 0:
-            raise UserError(f"price_per_worker_hour = {price}", "not a price", "give zero or more")
 
 
 def command(argv: list[str]) -> None:
@@ -52,10 +46,8 @@ def make_page(folder: Store, price: float | None) -> str:
     if folder.exists("config.json"):
         return run_page(read_run(folder), price)
     if folder.exists(SWEEP_FILE):
-        if price is not None:
-            raise UserError("--price-per-worker-hour", "has no effect on a sweep's page", "leave it out")
         sweep, records = Sweep.stored(folder), read_records(folder)
-        return sweep_page(sweep, records, drawn(sweep, records))
+        return sweep_page(sweep, records, drawn(sweep, records), spent(folder), price)
     children = folder.names()
     runs = [read_run(folder / child) for child in children if folder.exists(f"{child}/config.json")]
     sweeps = [child for child in children if folder.exists(f"{child}/{SWEEP_FILE}")]

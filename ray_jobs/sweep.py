@@ -8,6 +8,7 @@ from ray_jobs.launch import start_ray
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.sweeps.book import Book, Record
+from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
 from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
@@ -15,12 +16,12 @@ from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_tabl
 
 def command(argv: list[str]) -> None:
     """Parse, check, run the trials that are not over, report; ``--dry-run`` stops after the checks."""
-    sweep, dry_run = plan(argv)
+    sweep = plan(argv)
     sweep = sweep.with_job(check(sweep.job))
     sweep.check_existing()
-    if dry_run:
+    if sweep.options.dry_run:
         trials = f"{sweep.num_trials} trials, {sweep.options.max_concurrent} at a time"
-        say_dry(sweep.to_json(), f"run {trials}, and write {sweep.folder.uri}")
+        say_dry(sweep.to_json(), f"run {trials}, and write {sweep.folder.uri}", estimated(sweep))
         return
     with StopSignal() as stop, Bars() as bars:
         book = run(sweep, stop, bars)

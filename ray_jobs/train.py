@@ -4,6 +4,7 @@ from ray_jobs.console import Bars, run_command
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.preflight import check, say_dry
+from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import read_export
 from ray_jobs.stopping import StopSignal
 
@@ -12,8 +13,8 @@ def command(argv: list[str]) -> None:
     """Parse, check, run what is not finished; ``--dry-run`` stops after the checks."""
     parsed = parse(argv)
     job = check(parsed.job)
-    if parsed.dry_run:
-        say_dry(job.to_json(), f"write {job.folder.uri}")
+    if parsed.what.dry_run:
+        say_dry(job.to_json(), f"write {job.folder.uri}", estimate(to_do(job), parsed.what.price_per_worker_hour))
         return
     done = read_export(job.folder)
     with Bars() as bars:

@@ -8,7 +8,7 @@ from ray_jobs.console import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve
 from ray_jobs.reports.plots import Line, Panel, small_multiples, style, words
-from ray_jobs.reports.run_page import cost_rows, flat
+from ray_jobs.reports.run_page import flat
 from ray_jobs.reports.stored import Cost, StoredRun
 
 NEITHER = "–"
@@ -19,7 +19,7 @@ def comparison_page(title: str, runs: Sequence[StoredRun], price: float | None, 
     names, lines = [run.name for run in runs], [style(i) for i in range(len(runs))]
     total = Cost.of([attempt for run in runs for attempt in run.attempts])
     parts = [
-        page.cards([("runs", str(len(runs))), *cost_rows(total, price)]),
+        page.cards([("runs", str(len(runs))), *total.rows(price)]),
         page.text(note, "faint") if note else "",
         page.heading("how they stand"),
         _standing(runs, lines, price),
@@ -54,7 +54,7 @@ def shared(curves: Sequence[Mapping[str, Curve]], lines: Sequence[Line], from_ze
 
 
 def _standing(runs: Sequence[StoredRun], lines: Sequence[Line], price: float | None) -> str:
-    costs = [dict(cost_rows(run.cost, price)) for run in runs]
+    costs = [dict(run.cost.rows(price)) for run in runs]
     names = list(dict.fromkeys(name for own in costs for name in own))
     rows = [
         [run.name, *run.status(), run.config["task"], run.config["preset"], *(own.get(name, "0") for name in names)]

@@ -11,7 +11,7 @@ from aign.training.run_config import find_task
 from ray_jobs.console import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import Panel, small_multiples, words
-from ray_jobs.reports.stored import Cost, StoredRun, duration
+from ray_jobs.reports.stored import StoredRun, duration
 
 MOST_PICTURES = 6
 
@@ -41,17 +41,7 @@ def _cards(run: StoredRun, price: float | None) -> str:
         machine = history.machine()
         found.append(("samples a second", f"{median(machine['samples_per_second'][1]):,.0f}"))
         found.append(("time waiting for data", f"{mean(machine['data_wait_share'][1]):.1%}"))
-    return page.cards(found + cost_rows(run.cost, price))
-
-
-def cost_rows(cost: Cost, price: float | None) -> list[tuple[str, str]]:
-    """What was paid with: workers' hours, GPUs' if there were any, and money if there is a price."""
-    rows = [("worker-hours", f"{cost.worker_hours:.3g}")]
-    if cost.gpu_hours:
-        rows.append(("GPU-hours", f"{cost.gpu_hours:.3g}"))
-    if price is not None:
-        rows.append((f"cost at {price:g} a worker-hour", f"{cost.worker_hours * price:,.2f}"))
-    return rows
+    return page.cards(found + run.cost.rows(price))
 
 
 def _facts(run: StoredRun) -> str:
@@ -129,7 +119,7 @@ def _attempts(run: StoredRun, price: float | None) -> list[str]:
         for attempt in run.attempts
     ]
     head = ["attempt", "began (UTC)", "lasted", "workers", "GPUs", "ZeRO stage", "steps", "worker-hours"]
-    total = ", ".join(f"{name}: {value}" for name, value in cost_rows(run.cost, price))
+    total = ", ".join(f"{name}: {value}" for name, value in run.cost.rows(price))
     note = "" if all(a.ended for a in run.attempts) else " An attempt that has not ended counts up to its last metrics."
     return [page.table(head, rows, words=2), page.text(f"In all {total}.{note}")]
 

@@ -2,12 +2,15 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from aign.errors import UserError
 from ray_jobs.attempts import ATTEMPTS
-from ray_jobs.reports.history import History, Line, read_lines
+from ray_jobs.compression import PROJECTION
+from ray_jobs.reports.history import READERS, History, Line, read_lines
 from ray_jobs.runs import read_config, read_export
 from ray_jobs.storage import Store
 
@@ -68,6 +71,15 @@ class Cost:
             gpu_hours=sum(attempt.hours * attempt.gpus for attempt in attempts),
         )
 
+    def rows(self, price: float | None) -> list[tuple[str, str]]:
+        """What is paid with: workers' hours, GPUs' if there are any, and money if there is a price."""
+        rows = [("worker-hours", f"{self.worker_hours:.3g}")]
+        if self.gpu_hours:
+            rows.append(("GPU-hours", f"{self.gpu_hours:.3g}"))
+        if price is not None:
+            rows.append((f"at {price:g} a worker-hour", f"{self.worker_hours * price:,.2f}"))
+        return rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
@@ -113,12 +125,7 @@ def read_run(folder: Store) -> StoredRun:
     """Raises UserError if the folder is not a run."""
     config = read_config(folder)
     lines = read_lines(folder)
-    names = folder.names(ATTEMPTS)
-    attempts = [
-        Attempt.of(number, json.loads(folder.read(f"{ATTEMPTS}/{name}")), lines.get(number, []))
-        for name in names
-        for number in [int(name.removesuffix(".json"))]
-    ]
+    attempts = read_attempts(folder, lines)
     return StoredRun(
         folder=folder,
         config=config,
@@ -126,6 +133,51 @@ def read_run(folder: Store) -> StoredRun:
         history=History.of(lines, {attempt.number: attempt.start_step for attempt in attempts}),
         finished=read_export(folder) is not None,
     )
+
+
+def read_attempts(run: Store, lines: Mapping[int, Sequence[Line]]) -> list[Attempt]:
+    """All attempts at a run, in order."""
+    numbers = [int(name.removesuffix(".json")) for name in run.names(ATTEMPTS)]
+    records = [json.loads(run.read(f"{ATTEMPTS}/{number:03d}.json")) for number in numbers]
+    return [Attempt.of(n, record, lines.get(n, [])) for n, record in zip(numbers, records, strict=True)]
+
+
+def find_runs(folder: Store, most: int | None = None) -> list[tuple[Store, dict[str, Any]]]:
+    """Runs under a folder, trials and rounds of projection too, with their config.json; what is no run is passed over.
+
+    At most so many folders are looked into, from the last name to the first: default names end in their time.
+    """
+    found: list[tuple[Store, dict[str, Any]]] = []
+    level, looked = [folder], 0
+    with ThreadPoolExecutor(READERS) as pool:
+        while level:
+            children = [store for stores in pool.map(_children, level) for store in stores]
+            children = children if most is None else children[: most - looked]
+            looked += len(children)
+            level = []
+            for store, config in zip(children, pool.map(_config, children), strict=True):
+                if config is None:
+                    level.append(store)
+                    continue
+                found.append((store, config))
+                if config.get("compression"):
+                    level.append(store / PROJECTION)
+    return found
+
+
+def _children(folder: Store) -> list[Store]:
+    try:
+        return [folder / name for name in reversed(folder.names())]
+    except UserError:  # a folder that is not ours to read
+        return []
+
+
+def _config(folder: Store) -> dict[str, Any] | None:
+    try:
+        found = read_config(folder)
+    except UserError:
+        return None
+    return found if isinstance(found, dict) else None  # another program's
 
 
 def duration(seconds: float) -> str:

@@ -87,7 +87,7 @@ def _train(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
 
 
 def _sweep(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    planned, _ = sweep.plan(arguments)
+    planned = sweep.plan(arguments)
     return [planned.job], {"--space-file": planned.options.space_file, **_begins(planned.job)}
 
 

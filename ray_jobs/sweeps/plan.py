@@ -13,7 +13,7 @@ from aign.training.run_config import RunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
 from ray_jobs.job import Job, Placement
-from ray_jobs.options import spelling, split_options
+from ray_jobs.options import DryRun, spelling, split_options
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
@@ -24,7 +24,7 @@ RANDOM_TRIALS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(DryRun):
     """What is searched, and how."""
 
     space: tuple[str, ...] = ()
@@ -56,6 +56,7 @@ class Options:
     """Steps between the exchanges of --scheduler pbt. Default: --evaluate-every."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("trials", "max_concurrent", "budget_hours", "perturb_every"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -69,7 +70,7 @@ class Options:
             raise UserError(f"perturb_every = {self.perturb_every}", "no effect", "add --scheduler pbt")
 
 
-CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file")
+CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file", "dry_run", "price_per_worker_hour")
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
 SHARED = ("sweep", "space", "run")
 """What may not, in sweep.json."""
@@ -115,7 +116,7 @@ class Sweep:
 
     def trial_job(self, run: str, values: Mapping[str, str]) -> Job:
         """The job of a trial; ``run`` is its folder in the sweep's. Raises UserError for a value that cannot be."""
-        job = read_job([*self.argv, *as_arguments(values)]).job
+        job = read_job([*self.argv, *as_arguments(values)])
         return dataclasses.replace(
             job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
         )
@@ -177,8 +178,8 @@ class Sweep:
             raise UserError(self.folder.uri, reason, "use the same options or another --name")
 
 
-def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
-    """A sweep from its command line, and whether only to check it. Raises UserError for what cannot be.
+def plan(argv: Sequence[str]) -> Sweep:
+    """A sweep from its command line. Raises UserError for what cannot be.
 
     Trials are runs, ``TASK [options]``, or compressions of one, ``compress RUN [options]``.
     """
@@ -187,27 +188,26 @@ def plan(argv: Sequence[str]) -> tuple[Sweep, bool]:
     of_sizes = rest[:1] == [COMPRESS]  # which have no default, so one of those searched takes its place
     if of_sizes and len(rest) > 1:
         rest = [COMPRESS, compress_options.absolute(rest[1]), *rest[2:]]  # trials stand in other folders
-    command = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
+    job = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
     for name in space.options:
         if any(word.split("=")[0] == spelling(name) for word in rest):
             raise UserError(spelling(name), "is both fixed and searched", "leave one of them out")
-    job = command.job
     if not job.placement.name:
         job = dataclasses.replace(job, name=job.name.replace(f"-{job.run.preset}-", "-sweep-"))
-    sweep = Sweep(options, space, job, tuple(word for word in rest if word != "--dry-run"))
+    sweep = Sweep(options, space, job, tuple(rest))
     _check_population(sweep)
     for name, alternatives in space.options.items():
         for alternative in alternatives:
             others = {other: value for other, value in space.middle().items() if of_sizes and other != name}
             sweep.trial_job("trials/check", others | {name: alternative.middle})
-    return sweep, command.dry_run
+    return sweep
 
 
-def read_job(argv: Sequence[str]) -> train_options.Command:
+def read_job(argv: Sequence[str]) -> Job:
     """A job from ``TASK [options]`` or ``compress RUN [options]``. Raises UserError for what cannot be."""
     if list(argv[:1]) == [COMPRESS]:
-        return compress_options.parse_compression(argv[1:])
-    return train_options.parse(argv, "sweep")
+        return compress_options.parse_compression(argv[1:]).job
+    return train_options.parse(argv, "sweep").job
 
 
 def trial_folder(trial: int) -> str:

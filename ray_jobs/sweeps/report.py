@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from aign.errors import UserError
 from aign.tasks.base import readable
 from ray_jobs.console import measured_on, spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png
+from ray_jobs.reports.stored import Cost
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
+from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.results import described, front, groups, ranked, repeating
 
@@ -23,7 +26,10 @@ def write_report(sweep: Sweep, records: Sequence[Record], put: Callable[[str, by
     drawings = drawn(sweep, records)
     for title, png in drawings.items():
         put(f"report/{title.replace(' ', '_')}.png", png)
-    put("report.html", sweep_page(sweep, records, drawings).encode())
+    cost = None
+    with contextlib.suppress(StoreAway, UserError):  # all else is here; what cannot be read now is not guessed
+        cost = spent(sweep.folder)
+    put("report.html", sweep_page(sweep, records, drawings, cost).encode())
 
 
 def draw(sweep: Sweep, records: Sequence[Record]) -> dict[str, Figure]:
@@ -49,10 +55,17 @@ def drawn(sweep: Sweep, records: Sequence[Record]) -> dict[str, bytes]:
     return {title: as_png(figure) for title, figure in draw(sweep, records).items()}
 
 
-def sweep_page(sweep: Sweep, records: Sequence[Record], drawings: dict[str, bytes]) -> str:
-    """The page, with everything in it."""
+def sweep_page(
+    sweep: Sweep,
+    records: Sequence[Record],
+    drawings: dict[str, bytes],
+    cost: Cost | None,
+    price: float | None = None,
+) -> str:
+    """The page, with everything in it; ``price`` is that of a worker for an hour, in any currency."""
     done = ranked(sweep, records)
     parts = [
+        page.cards(cost.rows(price)) if cost else "",
         page.text(_what_and_how(sweep, records)),
         page.heading("searched"),
         page.table(["option", "values"], _space_rows(sweep), words=2),

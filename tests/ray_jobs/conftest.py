@@ -1,13 +1,17 @@
-"""A run small enough to train many times, and the commands as a person calls them."""
+"""A run small enough to train many times, runs made up line by line, and the commands as a person calls them."""
 
 import contextlib
+import io
 import json
 
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from ray_jobs.console import run_command
+from ray_jobs.options import parse
+from ray_jobs.storage import Store
 
 torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 
@@ -86,3 +90,44 @@ def train_workers():
         return found
 
     return train_workers
+
+
+@pytest.fixture(scope="session")
+def logged():
+    """A line of metrics of a step."""
+
+    def logged(step, loss, updates=None, stage="self-supervised", at=None):
+        machine = {"samples_per_second": 100.0, "data_wait_share": 0.25}
+        where = {"time": step if at is None else at, "step": step, "stage": stage}
+        return {**where, "generator_updates": step if updates is None else updates, "reprojection": loss, **machine}
+
+    return logged
+
+
+@pytest.fixture(scope="session")
+def write_run():
+    """Writes a run: its options and, for each attempt, what it recorded and its lines, a part for each."""
+
+    def write_run(folder, *attempts, argv=(), finished=False, pictures=()):
+        store = Store(folder)
+        config = {**parse(["pose", "--name", store.name, *argv]).job.to_json(), "facts": {"data": "generated bodies"}}
+        store.write("config.json", json.dumps(config).encode())
+        for number, (record, lines) in enumerate(attempts, start=1):
+            whole = {"workers": 2, "gpus_per_worker": 0, "zero_stage": 1, "start_step": 0, "processes": [], **record}
+            store.write(f"attempts/{number:03d}.json", json.dumps(whole).encode())
+            for part, line in enumerate(lines):
+                store.write(f"metrics/{number:03d}-{part:06d}.jsonl", json.dumps(line).encode() + b"\n")
+        for step in pictures:
+            store.write(f"pictures/step_{step:07d}.png", png((step % 256, 0, 0)))
+        if finished:
+            store.write("export/config.json", b"{}")
+        return store
+
+    return write_run
+
+
+def png(color):
+    """The bytes of a small picture."""
+    image = io.BytesIO()
+    Image.new("RGB", (4, 4), color).save(image, "PNG")
+    return image.getvalue()

@@ -53,6 +53,20 @@ def test_it_is_a_run_with_parts_and_says_what_is_left(run, thin, capsys):
     assert "what it gives is added to something else" in said
 
 
+def test_a_dry_run_says_what_all_its_parts_would_cost(run, tmp_path, capsys):
+    def cost(*argv):
+        capsys.readouterr()
+        compress.command([str(run), *THINNER, "--storage", str(tmp_path), *argv, "--dry-run"])
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert "before a run like all/projection/1 is there: --steps 34 --workers 0" in cost("--name", "all")
+    compress.command([str(run), *THINNER, "--steps", "34", "--storage", str(tmp_path), "--name", "known"])
+    said = cost("--steps", "100", "--name", "all")
+    assert said.startswith("cost: about ")
+    assert f"as {tmp_path}/known/projection/1 (" in said
+    assert f", {tmp_path}/known (" in said
+
+
 def test_all_that_is_done_with_a_run_is_done_with_it(thin, tmp_path):
     evaluate.command([str(thin), "--json", str(tmp_path / "again.json")])
     again = json.loads((tmp_path / "again.json").read_text())["metrics"]

@@ -47,6 +47,8 @@ def refused_training(refused, tmp_path, tiny_argv, snapshot, monkeypatch):
         (["--accumulate", "9"], "use 36 or more"),
         (["--ema", "1.5"], "not a decay in [0, 1)"),
         (["--clip", "-1"], "less than zero"),
+        (["--price-per-worker-hour", "1"], "no effect without --dry-run"),
+        (["--price-per-worker-hour", "-1", "--dry-run"], "less than zero"),
     ],
 )
 def test_options_that_cannot_be(options, expected, refused_training):

@@ -16,7 +16,7 @@ RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "
 
 
 def sweep_of(*argv, space="alpha=fixed:{-2:2}"):
-    return plan(["pose", "--space", space, *RUN, *argv])[0]
+    return plan(["pose", "--space", space, *RUN, *argv])
 
 
 def stretch(run, step, **values):
@@ -80,6 +80,7 @@ def test_trials_that_differ_in_the_seed_only_are_one_group(tmp_path):
         (["--space", "alpha=gnc", "--trials", "0", *RUN], "nothing would happen"),
         (["--space", "alpha=gnc", *RUN, "--stepz", "3"], "did you mean --steps"),
         ([*RUN], "nothing to search"),
+        (["--space", "alpha=gnc", *RUN, "--price-per-worker-hour", "-1"], "less than zero"),
     ],
 )
 def test_refused_in_one_line(refused, argv, says, tmp_path):
@@ -88,10 +89,12 @@ def test_refused_in_one_line(refused, argv, says, tmp_path):
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, capsys):
     argv = ["pose", "--space", "alpha=gnc|fixed:1", "seed=0|1", "--search", "grid", *RUN, "--storage", str(tmp_path)]
-    command([*argv, "--dry-run"])
+    command([*argv, "--dry-run", "--price-per-worker-hour", "2"])
     said = capsys.readouterr().out
     assert "4 trials, 1 at a time" in said
     assert json.loads(said[: said.index("\ndry run")])["space"] == {"alpha": ["gnc", "fixed:1"], "seed": ["0", "1"]}
+    assert "price" not in said
+    assert "cost: not known before a run like" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -101,7 +104,7 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path):
     sweep.folder.write("sweep.json", json.dumps(sweep.to_json()).encode())
     sweep_of(*argv, "--trials", "99", "--max-concurrent", "3").check_existing()
     with pytest.raises(UserError, match="steps was 100, now 50"):
-        plan(["pose", "--space", "alpha=fixed:{-2:2}", *RUN, "--steps", "50", *argv])[0].check_existing()
+        plan(["pose", "--space", "alpha=fixed:{-2:2}", *RUN, "--steps", "50", *argv]).check_existing()
     with pytest.raises(UserError, match="sweep with other options"):
         sweep_of(*argv, space="alpha=fixed:{-1:2}").check_existing()
 

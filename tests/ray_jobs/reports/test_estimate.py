@@ -1,0 +1,169 @@
+"""What a run will cost, from made-up runs of known times."""
+
+import json
+import uuid
+
+import pytest
+
+from ray_jobs import compare, train
+from ray_jobs.options import parse
+from ray_jobs.reports.estimate import estimate, to_do
+
+LIKE = ["--batch-size", "32", "--steps", "60"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job of 1000 steps that is like the made-up runs."""
+
+    def job(*argv):
+        return parse(["pose", "--storage", str(tmp_path), "--name", "next", *LIKE, "--steps", "1000", *argv]).job
+
+    return job
+
+
+@pytest.fixture
+def write(write_run, logged, tmp_path):
+    """Writes a run with lines at these steps and seconds, 0.2 s a step and 18 s beside them by default."""
+
+    def write(name, *argv, lines=((20, 10), (40, 14), (60, 18)), finished=True, began=0, **record):
+        own = [logged(step, 1.0, at=began + at) for step, at in lines]
+        record = {"began": began, "ended": began + 30, **record}
+        return write_run(tmp_path / name, (record, own), argv=[*LIKE, *argv], finished=finished)
+
+    return write
+
+
+def test_it_is_workers_times_a_beginning_an_end_and_all_steps(write, job, tmp_path):
+    write("first")
+    hours = 2 * (18 + 1000 * 0.2) / 3600
+    assert estimate(to_do(job()), 5.0) == (
+        f"about {hours:.3g} worker-hours, {5 * hours:.2f} at 5 a worker-hour, "
+        f"as {tmp_path}/first (--workers 2, 0.2 s a step and 18 s beside them)"
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--seed", "3", "--generator-lr", "1e-3", "--lr-schedule", "linear", "--evaluate-every", "7"],
+        ["--alpha", "fixed:0.5", "--adversarial-weight", "0.5", "--r1", "0.1"],
+        ["--workers", "1:2", "--max-failures", "0"],
+    ],
+)
+def test_what_does_not_change_the_time_of_a_step_is_alike(argv, write, job):
+    write("first")
+    assert "about 0.121 worker-hours" in estimate(to_do(job(*argv)), None)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["--batch-size", "64"], ["--accumulate", "2"], ["--precision", "bf16"], ["--width", "64"], ["--r1", "0"]),
+        *(["--alpha", "gnc"], ["--supervised-share", "0.5"], ["--adversarial-weight", "0"], ["--compile"]),
+        *(["--workers", "3"], ["--workers", "0"], ["--gpus-per-worker", "1"], ["--zero-stage", "2"]),
+    ],
+)
+def test_what_does_is_not(argv, write, job):
+    write("first")
+    assert estimate(to_do(job(*argv)), 1.0).startswith("not known before a run like next is there")
+
+
+def test_another_task_is_not_alike(write, tmp_path):
+    write("first")
+    argv = ["digits", "--batch-size", "32", "--storage", str(tmp_path), "--name", "next"]
+    assert estimate(to_do(parse(argv).job), None).startswith("not known")
+
+
+def test_it_says_how_many_steps_would_tell(job):
+    assert estimate(to_do(job()), None).endswith("--steps 100 --workers 2 is enough")
+    assert "--steps 250 --workers 4" in estimate(to_do(job("--log-every", "50", "--workers", "1:4")), None)
+
+
+def test_all_attempts_of_an_interrupted_run_tell(write_run, logged, tmp_path, job):
+    cut_off = [logged(20, 1.0, at=10), logged(40, 1.0, at=16), logged(60, 1.0, at=22)]
+    second = [logged(60, 1.0, at=110), logged(80, 1.0, at=114)]
+    other_place = [logged(100, 1.0, at=300), logged(120, 1.0, at=400)]
+    attempts = [
+        ({"began": 0}, cut_off),
+        ({"began": 100, "ended": 130, "start_step": 40}, second),
+        ({"began": 200, "start_step": 80, "workers": 1}, other_place),
+    ]
+    write_run(tmp_path / "first", *attempts, argv=LIKE)
+    pace = (6 + 6 + 4) / 60
+    hours = 2 * (1000 * pace + 30 - 40 * pace) / 3600
+    assert f"about {hours:.3g} worker-hours" in estimate(to_do(job()), None)
+
+
+def test_every_stage_counts_as_long_as_it_lasts(write_run, logged, tmp_path, job):
+    lines = [logged(20, 1.0, stage="supervised", at=10), logged(25, 1.0, stage="supervised", at=11)]
+    lines += [logged(40, 1.0, at=26), logged(100, 1.0, at=86)]  # 0.2 s a step, then 1 s
+    write_run(tmp_path / "first", ({"began": 0, "ended": 100}, lines), argv=LIKE)
+    assert "0.8 s a step and 20 s beside them" in estimate(to_do(job()), None)
+
+
+def test_the_newest_finished_run_tells_if_it_came_far_enough(write, job, tmp_path):
+    write("a", began=1000)
+    write("b", began=2000)
+    write("c", began=3000, finished=False)
+    write("d", began=4000, lines=((20, 10), (40, 14)))
+    write("e", began=5000).write("metrics/001-000009.jsonl", b"{damaged")
+    (tmp_path / "f.txt").write_text("no run")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/config.json").write_text("[]")
+    assert f"as {tmp_path}/b (" in estimate(to_do(job()), None)
+
+
+def test_a_run_in_an_object_store_tells_the_same(write_run, logged, job, object_store):
+    storage = f"{object_store.bucket}/{uuid.uuid4().hex}"
+    lines = [logged(step, 1.0, at=6 + step / 5) for step in (20, 40, 60)]
+    write_run(f"{storage}/compared/first", ({"began": 0, "ended": 30}, lines), argv=LIKE)
+    assert f"about 0.121 worker-hours, as {storage}/compared/first (" in estimate(
+        to_do(job("--storage", storage)), None
+    )
+
+
+def test_only_what_is_left_to_do_counts(write, job):
+    run = write("next", finished=False)
+    run.write("checkpoints/step_0000400/state.json", b"{}")
+    assert f"about {2 * (18 + 600 * 0.2) / 3600:.3g} worker-hours" in estimate(to_do(job()), None)
+    run.write("export/config.json", b"{}")
+    assert estimate(to_do(job()), 1.0) == "none, nothing is left to do"
+
+
+def test_gpus_are_counted_too(write, job):
+    argv = ["--gpus-per-worker", "2"]
+    write("first", *argv, gpus_per_worker=2)
+    assert "about 0.121 worker-hours, 0.242 GPU-hours, as" in estimate(to_do(job(*argv)), None)
+
+
+def test_the_papers_rule_may_end_sooner(write, job):
+    argv = ["--update-rule", "paper"]
+    write("first", *argv)
+    assert estimate(to_do(job(*argv, "--theta-d", "0.6")), None).startswith("at most about 0.121 worker-hours")
+
+
+def test_a_dry_run_says_it_behind_what_programs_read(write, tmp_path, capsys):
+    write("first", "--workers", "0", workers=1, zero_stage=None)
+    argv = ["pose", *LIKE, "--workers", "0", "--steps", "1000", "--storage", str(tmp_path), "--name", "next"]
+    train.command([*argv, "--dry-run", "--price-per-worker-hour", "100"])
+    said = capsys.readouterr().out
+    printed, end = json.JSONDecoder().raw_decode(said)
+    assert "price" not in json.dumps(printed)
+    assert said[end:].splitlines()[-1].startswith("cost: about 0.0606 worker-hours, 6.06 at 100 a worker-hour, as")
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_comparison_is_all_its_runs_and_a_dry_run_of_it_starts_nothing(write, tmp_path, capsys):
+    argv = ["--workers", "0", "--preset", "aign"]
+    write("first", *argv, workers=1, zero_stage=None)
+    argv = ["pose", *LIKE, "--workers", "0", "--steps", "1000", "--storage", str(tmp_path), "--name", "all"]
+    compare.command([*argv, "--presets", "aign", "--seeds", "0", "1", "2", "--dry-run"])
+    said = capsys.readouterr().out
+    printed, _ = json.JSONDecoder().raw_decode(said)
+    assert [run["name"] for run in printed["runs"]] == [f"all/aign-seed{seed}" for seed in range(3)]
+    assert f"train 3 runs, 1 at a time, and write {tmp_path}/all\n" in said
+    assert f"cost: about {3 * 218 / 3600:.3g} worker-hours" in said
+    compare.command([*argv, "--presets", "aign", "3d-interpreter", "--dry-run"])
+    assert "not known before a run like all/3d-interpreter-seed0 is there" in capsys.readouterr().out
+    assert not (tmp_path / "all").exists()
