@@ -17,11 +17,14 @@ from tests.faults.run import CHECKPOINT_EVERY, LOG_EVERY, OPTIONS, Run, Unexpect
 
 TRIALS, AT_A_TIME = 8, 2
 TINY = ("--steps", "50", "--checkpoint-every", "50", "--evaluate-every", "50", "--width", "64", "--num-blocks", "2")
-LONG_STEPS = 2000
-LONG = (*OPTIONS, "--steps", str(LONG_STEPS), "--evaluate-every", str(LONG_STEPS))
-"""Long enough for a cluster to notice that a host is gone, and that it is back."""
+BY_NAME_STEPS, HOSTS_STEPS = 1000, 2000
+"""Long enough for a person to stop it, and for a cluster to notice that a host is gone, and that it is back."""
 ENDLESS = (*OPTIONS, "--steps", "1000000", "--evaluate-every", "100")
 LONGEST_LOOK_S = 120.0  # far more than Ray and Prometheus together take to collect
+
+
+def _long(steps: int) -> tuple[str, ...]:
+    return (*OPTIONS, "--steps", str(steps), "--evaluate-every", str(steps))
 
 
 def kill_node_of_worker(run: Run, rank: int) -> str:
@@ -82,7 +85,7 @@ def by_name(run: Run, seen: list[Event]) -> None:
 
     seen.append(Event("a command that fails", cluster.submit("evaluate", f"{run.storage}/nothing")))
     end("failed", 2)
-    seen.append(Event("train on 2 workers", cluster.submit_run("train", *LONG, "--workers", "2")))
+    seen.append(Event("train on 2 workers", cluster.submit_run("train", *_long(BY_NAME_STEPS), "--workers", "2")))
     run.wait_for_checkpoint(MOMENT)
     cluster.stop()
     end("stopped", 143)
@@ -97,7 +100,7 @@ def by_name(run: Run, seen: list[Event]) -> None:
     seen.append(Event("resumed on 1 worker", time.time()))
     cluster.resume("--workers", "1")
     end("finished", 0)
-    _judge(run)
+    _judge(run, BY_NAME_STEPS)
 
 
 def host_cut_off(run: Run, seen: list[Event]) -> None:
@@ -118,7 +121,7 @@ def _cut_one_off(run: Run, cluster: Cluster, pair: list[Host], seen: list[Event]
     for host in pair:
         run.start_process(host.node(cluster.ray))
     run.wait_until(lambda: cluster.num_machines() == 3, "all machines")
-    seen.append(Event("command", cluster.submit_run("train", *LONG, "--workers", "1:2")))
+    seen.append(Event("command", cluster.submit_run("train", *_long(HOSTS_STEPS), "--workers", "1:2")))
     when("training on two hosts", lambda: run.newest() >= MOMENT)
     cut = next(host for host in pair if host.holds(run.workers()[1].pid))
     run.fault(cut.cut_off)
@@ -131,14 +134,14 @@ def _cut_one_off(run: Run, cluster: Cluster, pair: list[Host], seen: list[Event]
     when("training on two again", lambda: _goes_on(run, workers=2))
     run.finish()
     seen.append(Event("finished", time.time()))
-    _judge(run)
+    _judge(run, HOSTS_STEPS)
 
 
-def _judge(run: Run) -> None:
+def _judge(run: Run, steps: int) -> None:
     """Every step is there in the end, and no more were done again than since the last checkpoint."""
     assert run.fault_time
     lines = analysis.logged(run.lines())
-    missing = set(range(LOG_EVERY, LONG_STEPS + 1, LOG_EVERY)) - {line["step"] for line in lines}
+    missing = set(range(LOG_EVERY, steps + 1, LOG_EVERY)) - {line["step"] for line in lines}
     run.expect(not missing, f"{len(missing)} lines of metrics are missing")
     again = analysis.first_after(lines, run.fault_time)
     assert again

@@ -169,8 +169,9 @@ def test_two_workers_come_to_the_same(run, thin, ray_local):
 
 
 @pytest.mark.ray
-def test_ranks_are_searched_for_what_is_best_at_each_cost(run, ray_local, capsys):
-    argv = ["compress", str(run), *THINNER[2:], "--storage", str(run.parent), "--name", "ranks"]
+def test_ranks_are_searched_for_what_is_best_at_each_cost(run, ray_local, capsys, monkeypatch):
+    monkeypatch.chdir(run.parent)  # trials stand in other folders
+    argv = ["compress", run.name, *THINNER[2:], "--storage", str(run.parent), "--name", "ranks"]
     space = "ranks=blocks.0.conv1={0.2:1},blocks.[12].conv1={0.2:1}"
     sweep.command([*argv, "--space", space, "--search", "optuna", "--cost", "macs_percent", "--trials", "3"])
     said = capsys.readouterr().out
