@@ -32,7 +32,7 @@ SMALL = {
 
 
 def small(command: str, bucket: str) -> list[str]:
-    """The command's words with few steps, one seed, small networks, a store that is there, and no Ray for one worker."""
+    """Its words with few steps, one seed, small networks, a store that is there, and Ray only for more workers."""
     if not command.startswith("aign compare"):  # which runs two at a time
         command = re.sub(r"--workers 1(?!:)", "--workers 0", command)  # Ray Train's part is in those with more
     words = shlex.split(command.replace("s3://bucket", bucket).replace("--seeds 0 1 2", "--seeds 0"))

@@ -107,7 +107,8 @@ def estimate(works: Sequence[Work], price: float | None, *, at_most: bool = Fals
         pace = paces.of(work.job)
         if pace is None:
             enough = math.ceil(ENOUGH_INTERVALS * work.job.run.training.log_every / work.share)
-            return f"not known before a run like {work.job.name} is there: --steps {enough} {_workers(work)} is enough"
+            remedy = f"one with --steps {enough} {_workers(work)} would tell"
+            return f"not known: {work.job.placement.storage} has no run like {work.job.name}; {remedy}"
         hours += workers * pace.hours(work)
         gpu_hours += gpus * pace.hours(work)
         told[f"{pace.run.uri} ({_words(work, pace)})"] = None

@@ -59,7 +59,7 @@ def test_a_dry_run_says_what_all_its_parts_would_cost(run, tmp_path, capsys):
         compress.command([str(run), *THINNER, "--storage", str(tmp_path), *argv, "--dry-run"])
         return capsys.readouterr().out.splitlines()[-1]
 
-    assert "before a run like all/projection/1 is there: --steps 34 --workers 0" in cost("--name", "all")
+    assert "no run like all/projection/1; one with --steps 34 --workers 0" in cost("--name", "all")
     compress.command([str(run), *THINNER, "--steps", "34", "--storage", str(tmp_path), "--name", "known"])
     said = cost("--steps", "100", "--name", "all")
     assert said.startswith("cost: about ")

@@ -64,9 +64,9 @@ def test_what_does_not_change_the_time_of_a_step_is_alike(argv, write, job):
         *(["--workers", "3"], ["--workers", "0"], ["--gpus-per-worker", "1"], ["--zero-stage", "2"]),
     ],
 )
-def test_what_does_is_not(argv, write, job):
+def test_what_does_is_not(argv, write, job, tmp_path):
     write("first")
-    assert estimate(to_do(job(*argv)), 1.0).startswith("not known before a run like next is there")
+    assert estimate(to_do(job(*argv)), 1.0).startswith(f"not known: {tmp_path} has no run like next;")
 
 
 def test_another_task_is_not_alike(write, tmp_path):
@@ -76,7 +76,7 @@ def test_another_task_is_not_alike(write, tmp_path):
 
 
 def test_it_says_how_many_steps_would_tell(job):
-    assert estimate(to_do(job()), None).endswith("--steps 100 --workers 2 is enough")
+    assert estimate(to_do(job()), None).endswith("--steps 100 --workers 2 would tell")
     assert "--steps 250 --workers 4" in estimate(to_do(job("--log-every", "50", "--workers", "1:4")), None)
 
 
@@ -165,5 +165,5 @@ def test_a_comparison_is_all_its_runs_and_a_dry_run_of_it_starts_nothing(write, 
     assert f"train 3 runs, 1 at a time, and write {tmp_path}/all\n" in said
     assert f"cost: about {3 * 218 / 3600:.3g} worker-hours" in said
     compare.command([*argv, "--presets", "aign", "3d-interpreter", "--dry-run"])
-    assert "not known before a run like all/3d-interpreter-seed0 is there" in capsys.readouterr().out
+    assert "no run like all/3d-interpreter-seed0;" in capsys.readouterr().out
     assert not (tmp_path / "all").exists()

@@ -56,7 +56,7 @@ def test_it_is_all_trials(argv, expected, write, sweep):
 def test_every_trial_is_as_a_run_with_its_options(write, sweep):
     space = ["--search", "grid", "--price-per-worker-hour", "10", "--dry-run"]
     write("first")
-    assert "before a run like s/trials/001/0" in estimated(sweep(*space, space="batch_size=128|64"))
+    assert "no run like s/trials/001/0;" in estimated(sweep(*space, space="batch_size=128|64"))
     write("second", "--batch-size", "64", ended=48)
     hours = (218 + 236) / 3600
     said = estimated(sweep(*space, space="batch_size=128|64"))
