@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test-key",
@@ -15,6 +16,12 @@ KEYS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 """The environment of a client; the server asks for no particular keys."""
+
+
+def files_with(secret: str, folder: Path) -> set[str]:
+    """Names of the files under a folder that hold a secret."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path.name for path in files if secret.encode() in path.read_bytes()}
 
 
 @contextlib.contextmanager

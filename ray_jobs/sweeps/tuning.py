@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
@@ -30,6 +31,9 @@ TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
+SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+"""Tune would make them part of every trial's description, which Ray logs on each machine and shows to all who ask."""
+
 Show = Callable[[Record], None]
 
 
@@ -37,6 +41,7 @@ def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
     """Run what is not over, to the end of the budget or until asked to stop. Ray is connected already."""
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)  # trials have them as all processes of a cluster do
     random.seed(sweep.options.sweep_seed)  # Tune's population draws from it whom to follow
     specs = None if sweep.options.search == "optuna" else _specs(sweep, book)
     tuner = tune.Tuner(

@@ -53,6 +53,7 @@ def timeline(run: Run, seen: list[Event]) -> None:
         seen += samples.life(
             cluster.samples(), run.lines(), began=began, node=killed[0], when=run.fault_time, ended=ended
         )
+    cluster.expect_no_secret_in_logs()
     run.expect(any(event.what == "another node" for event in seen), "no other node came")
 
 
@@ -65,6 +66,7 @@ def sweep(run: Run, seen: list[Event]) -> list[Sample]:
     ended = time.time()
     finished = sum(record.status == "finished" for record in read_records(run.store))
     run.expect(finished == TRIALS, f"{finished} of {TRIALS} trials finished")
+    cluster.expect_no_secret_in_logs()
     cluster.wait_until_empty(ended)
     taken = [sample for sample in cluster.samples() if sample.time >= began]
     most = max(len(sample.used) for sample in taken)
@@ -100,6 +102,7 @@ def by_name(run: Run, seen: list[Event]) -> None:
     seen.append(Event("resumed on 1 worker", time.time()))
     cluster.resume("--workers", "1")
     end("finished", 0)
+    cluster.expect_no_secret_in_logs()
     _judge(run, BY_NAME_STEPS)
 
 

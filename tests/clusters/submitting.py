@@ -1,13 +1,16 @@
 """A drill's cluster, and what a person does with it: submit, look, stop, resume."""
 
 import json
+import os
 import time
+from pathlib import Path
 from subprocess import PIPE
 
 from ray_jobs.submissions.cluster import connect
 from tests.clusters import samples
 from tests.clusters.samples import NODES_FILE, Sample
 from tests.faults.run import Run, Unexpected
+from tests.object_store import files_with
 
 LONGEST_IDLE_S = 60.0  # far more than the cluster's idle timeout
 
@@ -17,6 +20,8 @@ class Cluster:
 
     def __init__(self, run: Run, kind: str, host: str = "127.0.0.1") -> None:
         self._run, self._folder = run, run.folder / "cluster"
+        # Each node that comes would unpack the code anew, in the folder that the others work in.
+        self._shares_a_folder = kind == "autoscaled"
         self._folder.mkdir()
         argv = ["-m", "tests.clusters.cluster", kind, str(self._folder), "--host", host]
         with (self._folder / "console.txt").open("w") as console:
@@ -31,7 +36,8 @@ class Cluster:
     def submit(self, verb: str, *words: str) -> float:
         """Submit a command and follow it, in another process; when that was."""
         began = time.time()
-        self._run.start_process(["-m", "ray_jobs.submit", "--cluster", self.dashboard, "--", verb, *words])
+        where = ["--cluster", self.dashboard, *(["--installed"] if self._shares_a_folder else [])]
+        self._run.start_process(["-m", "ray_jobs.submit", *where, "--", verb, *words])
         return began
 
     def submit_run(self, verb: str, *options: str) -> float:
@@ -48,6 +54,12 @@ class Cluster:
 
     def _about(self, verb: str, *changes: str) -> list[str]:
         return ["-m", "ray_jobs.jobs", verb, self._run.name, "--cluster", self.dashboard, *changes]
+
+    def expect_no_secret_in_logs(self) -> None:
+        """Ray logs much of what it starts."""
+        logs = Path(self._run.ray_folder) / "session_latest" / "logs"
+        told = files_with(os.environ["AWS_SECRET_ACCESS_KEY"], logs.resolve())
+        self._run.expect(not told, f"logs of the cluster hold a secret: {', '.join(sorted(told))}")
 
     def num_machines(self) -> int:
         """That the cluster counts as living, its head too."""

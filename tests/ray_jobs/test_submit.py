@@ -23,7 +23,7 @@ from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.console import run_command
 from ray_jobs.storage import Store
 from ray_jobs.submissions import following
-from tests.object_store import KEYS, free_port
+from tests.object_store import KEYS, files_with, free_port
 
 pytestmark = pytest.mark.ray
 
@@ -126,12 +126,6 @@ def storage(object_store):
     return f"{object_store.bucket}/{uuid.uuid4().hex}"
 
 
-def secret_is_in(folder):
-    """Files of a folder that hold the secret."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return {path.name for path in files if KEYS["AWS_SECRET_ACCESS_KEY"].encode() in path.read_bytes()}
-
-
 def test_a_run_of_ray_workers_is_followed_to_its_end_and_no_secret_is_seen(head, call, storage, tiny_argv):
     train = ("train", "pose", *tiny_argv, "--workers", "1", "--storage", storage)
     status, said = call(submit.command, *PASSED, "--name", "first", "--", *train)
@@ -142,7 +136,7 @@ def test_a_run_of_ray_workers_is_followed_to_its_end_and_no_secret_is_seen(head,
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in said + "".join(
         ask(head, path) for path in ("/api/jobs/", "/api/v0/runtime_envs?detail=1", "/api/v0/actors?detail=1")
     )
-    assert secret_is_in(head.folder) == {"passed_environment.json"}
+    assert files_with(KEYS["AWS_SECRET_ACCESS_KEY"], head.folder) == {"passed_environment.json"}
 
 
 def test_a_mistake_that_only_the_cluster_sees_ends_with_its_status(call, storage, tiny_argv):

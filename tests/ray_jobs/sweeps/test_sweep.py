@@ -10,15 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from ray_jobs import report
 from ray_jobs.console import run_command
 from ray_jobs.storage import Store
 from ray_jobs.sweep import command
 from ray_jobs.train import command as train
+from tests.object_store import KEYS, files_with
 
 pytestmark = pytest.mark.ray
 
@@ -85,6 +88,9 @@ def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(ray
     command(argv)
     assert attempts(tmp_path / "s") == before
     assert set(before.values()) == {1}
+
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # of all that was started
+    assert not files_with(KEYS["AWS_SECRET_ACCESS_KEY"], logs)
 
 
 def test_asha_ends_the_worse_trial_early_on_real_workers(ray_local, sweep_argv, tmp_path):
