@@ -8,7 +8,9 @@ import pytest
 from ray.scripts.scripts import cli
 
 from cluster.render import values
+from ray_jobs.console import main
 from ray_jobs.options import parse
+from tests.ray_jobs.submissions.fake_cluster import FakeCluster
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +36,7 @@ def test_files_that_it_names_are_there(page, commands, folder):
 
 def test_rays_commands_are_those_of_ray(commands):
     called = [shlex.split(line) for line in commands if line.startswith("ray ")]
-    assert len(called) >= 8
+    assert len(called) >= 5
     for words in called:
         command: click.Command = cli
         rest = words[1:]
@@ -44,13 +46,25 @@ def test_rays_commands_are_those_of_ray(commands):
 
 
 def test_the_first_job_is_a_run(commands):
-    (line,) = [line for line in commands if "ray_jobs.submit" in line]
+    (line,) = [line for line in commands if line.startswith("aign submit")]
     words = shlex.split(line)
     train, *argv = words[words.index("--") + 1 :]
     place = parse(argv).job.placement
     assert train == "train"
     assert place.storage == f"s3://{values()['aws']['bucket']}/runs"
     assert f"aign evaluate {place.storage}/{place.name}" in commands
+
+
+def test_it_can_be_looked_at_stopped_and_resumed(commands, monkeypatch):
+    """As far as that goes without a cluster."""
+    cluster = FakeCluster()
+    cluster.use(monkeypatch)
+    called = [line for line in commands if line.startswith(("aign submit", "aign jobs"))]
+    assert {shlex.split(line)[2] for line in called} == {"--", "list", "logs", "stop", "resume"}
+    for line in called:
+        monkeypatch.setattr("sys.argv", shlex.split(line))
+        main()
+    assert [job.submission_id for job in cluster.jobs] == ["first-1", "first-2"]
 
 
 def test_sums_add_up(page):
