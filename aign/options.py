@@ -1,5 +1,6 @@
-"""Checks that dataclasses of options share: what is wrong, and what to write instead."""
+"""What dataclasses of options share: checks that say what is wrong and what to write instead, and places."""
 
+import os
 from typing import Any
 
 from aign.errors import UserError
@@ -24,3 +25,14 @@ def check_effect(options: Any, name: str, has_effect: bool, where: str) -> None:
     value = getattr(options, name)
     if not has_effect and value != type(options).__dataclass_fields__[name].default:
         raise UserError(f"{name} = {value}", f"no effect {where}", "leave it out")
+
+
+def make_absolute(options: Any, *names: str) -> None:
+    """Let these options, where they name a local place, mean it in any folder: workers stand in others."""
+    for name in names:
+        object.__setattr__(options, name, absolute(getattr(options, name)))
+
+
+def absolute(place: str) -> str:
+    """A local path from / on; an address such as s3://bucket/prefix, and nothing, as they are."""
+    return os.path.abspath(os.path.expanduser(place)) if place and "://" not in place else place

@@ -54,12 +54,6 @@ class Opened:
     address: str
 
 
-def absolute(address: str) -> str:
-    """RUN[@STEP] as it is understood in any folder."""
-    run, step = split_address(address)
-    return run.uri if step is None else f"{run.uri}@{step}"
-
-
 def opened(address: str) -> Opened:
     """The run RUN[@STEP]. Raises UserError for what is none, or has no such checkpoint."""
     run, step = split_address(address)

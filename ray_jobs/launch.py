@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from aign.options import absolute
 from aign.training.notice import Notice
 from ray_jobs.compression import parts_before
 from ray_jobs.events import Event
@@ -25,6 +26,9 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_worker_niceness": "0",  # training is this machine's main work, not its background
 }
+
+PLACES = ("AIGN_DATA", "AIGN_CACHE")
+"""Variables that name folders."""
 
 PROCESSES_OF_A_RUN = 6
 """That start at once: controller, mailbox, the first worker and what Ray Train puts beside them."""
@@ -60,6 +64,9 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name in PLACES:
+        if name in os.environ:
+            os.environ[name] = absolute(os.environ[name])  # workers stand in other folders
     import ray
 
     if ray.is_initialized():

@@ -20,7 +20,7 @@ from aign.data.images import ImageSet
 from aign.data.london_faces import load_london_faces
 from aign.errors import UserError
 from aign.memories import MIN_SAMPLES
-from aign.options import check_effect, check_positive
+from aign.options import check_effect, check_positive, make_absolute
 
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
@@ -62,6 +62,7 @@ class ImageOptions:
         ):
             check_effect(self, option, self.data in kinds, f"with data {self.data!r}")
         check_positive(self, "size", "num_images")
+        make_absolute(self, "source")
 
     def load(self) -> ImageSet:
         """All images of the data set. Raises UserError for data that is missing or unsound."""

@@ -29,7 +29,7 @@ from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, parse_alpha, parse_scale
 from aign.memories import Memory
-from aign.options import check_not_negative, check_positive
+from aign.options import check_not_negative, check_positive, make_absolute
 from aign.renderers.image import HandedOn
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms
 
@@ -106,6 +106,7 @@ class BiasedImageConfig(ImageOptions):
         if self.size % 4:
             raise UserError(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
         check_not_negative(self, "beta", "initial_variance")
+        make_absolute(self, "features")
         if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
             remedy = 'write "Old == 1" or "Old == -1"'
             raise UserError(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)

@@ -19,6 +19,8 @@ from ray_jobs.storage import Store
 
 USAGE = "aign submit [options] -- VERB ..."
 USES_RUNS = ("evaluate", "predict", "export", "sensitivity")
+DATA = ("--source", "--features")
+"""Options of tasks that name a place."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def read_command(words: Sequence[str], name: str | None) -> Command:
         run = name or _new_name(verb)
         arguments += ["--name", run]
     jobs, places = _READERS[verb](arguments)
+    places |= {option: split_option(option, arguments)[0] for option in DATA}
     places |= {"--storage": split_option("--storage", arguments)[0] or Placement.storage}
     return Command((verb, *arguments), _checked_name(name or run), tuple(jobs), _named(places))
 

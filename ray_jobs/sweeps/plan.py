@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aign.errors import UserError
+from aign.options import absolute
 from aign.training.run_config import RunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
 from ray_jobs.job import Job, Placement
-from ray_jobs.options import DryRun, spelling, split_options
+from ray_jobs.options import DryRun, spelling, split_option, split_options
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
@@ -72,6 +73,8 @@ class Options(DryRun):
 
 CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file", "dry_run", "price_per_worker_hour")
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
+PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--features": ""}
+"""Options of runs that name a place, and what they are without one."""
 SHARED = ("sweep", "space", "run")
 """What may not, in sweep.json."""
 
@@ -143,7 +146,7 @@ class Sweep:
     def command(self, values: Mapping[str, str]) -> str:
         """The command that repeats a trial as a run of its own."""
         verb = [] if self.argv[:1] == (COMPRESS,) else ["train"]
-        return " ".join(["aign", *verb, *_quoted(_without_place(self.argv)), *_quoted(as_arguments(values))])
+        return " ".join(["aign", *verb, *_quoted(split_option("--name", self.argv)[1]), *_quoted(as_arguments(values))])
 
     def to_json(self) -> dict[str, Any]:
         """What sweep.json holds: everything that two parts of a sweep must share, and how this part was called."""
@@ -184,10 +187,9 @@ def plan(argv: Sequence[str]) -> Sweep:
     Trials are runs, ``TASK [options]``, or compressions of one, ``compress RUN [options]``.
     """
     options, rest = split_options(Options, argv, "aign sweep TASK")
+    rest = _anywhere(rest)
     space = Space.read(options.space, options.space_file)
     of_sizes = rest[:1] == [COMPRESS]  # which have no default, so one of those searched takes its place
-    if of_sizes and len(rest) > 1:
-        rest = [COMPRESS, compress_options.absolute(rest[1]), *rest[2:]]  # trials stand in other folders
     job = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
     for name in space.options:
         if any(word.split("=")[0] == spelling(name) for word in rest):
@@ -201,6 +203,18 @@ def plan(argv: Sequence[str]) -> Sweep:
             others = {other: value for other, value in space.middle().items() if of_sizes and other != name}
             sweep.trial_job("trials/check", others | {name: alternative.middle})
     return sweep
+
+
+def _anywhere(argv: Sequence[str]) -> list[str]:
+    """The arguments with all places as they are called in any folder: trials stand in others."""
+    given = list(argv)
+    if given[:1] == [COMPRESS]:
+        given[1:2] = map(absolute, given[1:2])
+    for option, default in PLACES.items():
+        place, rest = split_option(option, given)
+        if place or default:
+            given = [*rest, option, absolute(place or default)]
+    return given
 
 
 def read_job(argv: Sequence[str]) -> Job:
@@ -238,19 +252,6 @@ def _check_population(sweep: Sweep) -> None:
         if sweep.perturb_every % getattr(training, name):
             reason = f"is not a multiple of {name} = {getattr(training, name)}"
             raise UserError(f"perturb_every = {sweep.perturb_every}", reason, f"change one of them ({spelling(name)})")
-
-
-def _without_place(argv: Sequence[str]) -> list[str]:
-    """The command line without the sweep's name, which is not the run's."""
-    kept, skip = [], False
-    for word in argv:
-        if word == "--name":
-            skip = True
-        elif skip:
-            skip = False
-        elif not word.startswith("--name="):
-            kept.append(word)
-    return kept
 
 
 def _quoted(words: Sequence[str]) -> list[str]:

@@ -86,3 +86,10 @@ def test_digits_are_read_whole_and_keep_their_labels(tmp_path, monkeypatch, rng)
     unread = strangers("mnist", choose(digits, "")).pixels
     assert len(unread) == 10
     assert not (unread[:, None] == digits.pixels[:30]).flatten(2).all(2).any()
+
+
+def test_a_folder_is_the_same_one_for_workers_which_stand_in_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ImageOptions(data="folder", source="photos").source == str(tmp_path / "photos")
+    assert ImageOptions(data="folder", source="s3://bucket/photos").source == "s3://bucket/photos"
+    assert ImageOptions().source == ""

@@ -18,6 +18,7 @@ from ray_jobs.submissions.package import pack
 from ray_jobs.submissions.submission import Submission, Submitted, submitted
 from tests.ray_jobs.submissions.fake_cluster import FakeCluster, Status
 
+FACES = ["train", "superres", "--data", "folder", "--storage", "s3://bucket/runs"]
 TRAIN = ("train", "pose", "--storage", "s3://bucket/runs")
 SECRET = "secret-5b1d7c"
 
@@ -86,6 +87,7 @@ def test_a_command_on_a_run_is_called_by_its_verb():
         (["--", "train", "pose"], "--storage runs: is a folder of this machine"),
         (["--", "train", "pose", "--storage", "../runs"], "give s3://bucket/prefix"),
         (["--", *TRAIN, "--from", "runs/first@40"], "--from runs/first@40: is a folder of this machine"),
+        (["--", *FACES, "--source", "photos"], "--source photos: is a folder of this machine"),
         (["--", "evaluate", "runs/first"], "run runs/first: is a folder of this machine"),
         (["--", "evaluate", "s3://bucket/runs/first", "--json", "first.json"], "json first.json"),
         (["--", "export", "s3://bucket/runs/first"], "out exported"),

@@ -98,6 +98,19 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_trials_which_stand_in_other_folders_find_every_place(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    faces = ["superres", "--data", "folder", "--source", "photos", "--features", "s3://bucket/features"]
+    sweep = plan([*faces, "--space", "beta=0.02|0.1", "--search", "grid"])
+    monkeypatch.chdir("elsewhere")
+    job = sweep.trial_job("trials/000/0", {"beta": "0.02"})
+    assert job.placement.storage == str(tmp_path / "runs")
+    assert job.run.options.source == str(tmp_path / "photos")
+    assert job.run.options.features == "s3://bucket/features"
+    assert f"--source {tmp_path}/photos" in sweep.command({"beta": "0.02"})
+
+
 def test_another_sweep_of_the_same_name_is_refused(tmp_path):
     argv = ["--storage", str(tmp_path), "--name", "s"]
     sweep = sweep_of(*argv)

@@ -57,7 +57,11 @@ def again(said):
     return line.removeprefix("again: aign train ").split()
 
 
-def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(ray_local, sweep_argv, tmp_path, capsys):
+def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(
+    ray_local, sweep_argv, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # trials stand in other folders
+    sweep_argv[sweep_argv.index(str(tmp_path))] = "."
     argv = [*sweep_argv, "--workers", "0", "--search", "grid", "--space", "generator_lr=1e-3|1e30", "alpha=gnc|fixed:1"]
     command(argv)
     said = capsys.readouterr().out
