@@ -152,7 +152,7 @@ def _judge(run: Run, steps: int) -> None:
     last = analysis.farthest_step(lines, run.committed_before, run.fault_time)
     lost = max(last, analysis.estimated_step(lines, run.fault_time, CHECKPOINT_EVERY)) - resumed
     run.expect(last - resumed <= CHECKPOINT_EVERY, f"had come to step {last} and went on from {resumed}")
-    run.notes.append(f"about {max(0, lost)} steps lost of {last}; no step is missing")
+    run.notes.append(f"about {max(0, lost)} steps lost of {last}")
 
 
 def _goes_on(run: Run, workers: int) -> bool:
