@@ -1,5 +1,6 @@
 """What several tests need: a real S3 server, and a way to cut the line to it."""
 
+import signal
 from dataclasses import dataclass
 
 import boto3
@@ -10,6 +11,8 @@ from tests.object_store import KEYS, Line, serve
 
 # Types and shapes in signatures are checked while tests run; an int will do for a float, as PEP 484 has it.
 install_import_hook("aign", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has started this in the background
 
 
 @pytest.fixture(scope="session", autouse=True)

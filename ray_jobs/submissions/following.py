@@ -2,14 +2,12 @@
 
 import asyncio
 import sys
-import threading
 import time
 from typing import Any
 
 import aiohttp
 
 from ray_jobs.submissions.cluster import Cluster, ClusterAway
-from ray_jobs.threads import in_thread
 
 SECONDS_OF_SILENCE = 60
 """Then it is looked whether the connection still lives."""
@@ -19,22 +17,14 @@ SECONDS_BETWEEN_TRIES = 1
 
 
 def follow(cluster: Cluster, job_id: str) -> Any:
-    """Print a job's log until the job is over; Ray's JobDetails then. Raises ClusterAway if it is gone for long.
-
-    In a thread: Ctrl-C must not wait for the cluster to end the connection, which it does not while the job talks.
-    """
-    left = threading.Event()
-    following = in_thread("follow", lambda: asyncio.run(_follow(cluster, job_id, left)))
-    try:
-        return following.result()
-    finally:
-        left.set()
+    """Print a job's log until the job is over; Ray's JobDetails then. Raises ClusterAway if it is gone for long."""
+    return asyncio.run(_follow(cluster, job_id))
 
 
-async def _follow(cluster: Cluster, job_id: str, left: threading.Event) -> Any:
+async def _follow(cluster: Cluster, job_id: str) -> Any:
     shown, last_answer = 0, time.monotonic()
-    while not left.is_set():
-        shown = await _print_further(cluster, job_id, shown, left)
+    while True:
+        shown = await _print_further(cluster, job_id, shown)
         try:
             job = cluster.get_job_info(job_id)
             if job.status.is_terminal():
@@ -47,7 +37,7 @@ async def _follow(cluster: Cluster, job_id: str, left: threading.Event) -> Any:
         await asyncio.sleep(SECONDS_BETWEEN_TRIES)
 
 
-async def _print_further(cluster: Cluster, job_id: str, shown: int, left: threading.Event) -> int:
+async def _print_further(cluster: Cluster, job_id: str, shown: int) -> int:
     """Print what comes after the first ``shown`` characters, to the end or an interruption; how many are shown then."""
     log, seen = cluster.tail_job_logs(job_id), 0
     while True:
@@ -55,8 +45,6 @@ async def _print_further(cluster: Cluster, job_id: str, shown: int, left: thread
             text = await asyncio.wait_for(anext(log), SECONDS_OF_SILENCE)
         except (StopAsyncIteration, TimeoutError, RuntimeError, OSError, aiohttp.ClientError):
             return max(shown, seen)
-        if left.is_set():
-            return shown
         new = text[max(0, shown - seen) :]
         seen += len(text)
         _print(new)

@@ -1,9 +1,6 @@
 """A cluster that is not there, is something else, wants a token, is too small, or breaks off in the middle of a log."""
 
-import asyncio
 import json
-import os
-import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -258,21 +255,3 @@ def test_a_cluster_that_stays_away_is_given_up(monkeypatch):
     monkeypatch.setattr(following, "SECONDS_OF_PATIENCE", 0)
     with pytest.raises(ClusterAway):
         follow(Breaking((2, OSError("reset")), (2, OSError("reset")), away=2), "first-1")
-
-
-class Clinging(Breaking):
-    """Its connections do not end while there is more to tell."""
-
-    async def tail_job_logs(self, job_id):
-        try:
-            while True:
-                yield LOG[0]
-                await asyncio.sleep(0.01)
-        finally:
-            await asyncio.sleep(3600)
-
-
-def test_whoever_leaves_need_not_wait_for_the_connection_to_end(monkeypatch):
-    monkeypatch.setattr(following, "_print", lambda text: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        follow(Clinging(), "first-1")
