@@ -1,6 +1,7 @@
 """Whole jobs as a person runs them: trained on a real local Ray, killed, resumed, measured, used, compared, stored."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import aign
 from aign.data.keypoint_files import read_keypoints
 from ray_jobs import compare, evaluate, predict, train
 from ray_jobs.checkpoints import checkpoint_steps
-from ray_jobs.launch import launch
+from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse
 from ray_jobs.storage import Store
 
@@ -359,3 +360,13 @@ def test_compare_sets_presets_side_by_side(tiny_argv, tmp_path, capsys, snapshot
 )
 def test_compare_refuses_in_one_line(argv, expected, refused):
     assert expected in refused(compare.command, *argv)
+
+
+@pytest.mark.ray
+def test_folders_that_the_environment_names_hold_where_workers_stand(ray_local, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIGN_DATA", "data")
+    monkeypatch.setenv("AIGN_CACHE", "s3://bucket/cache")
+    start_ray(parse(["pose"]).job)
+    assert os.environ["AIGN_DATA"] == str(tmp_path / "data")
+    assert os.environ["AIGN_CACHE"] == "s3://bucket/cache"
