@@ -27,7 +27,7 @@ RAY_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # training is this machine's main work, not its background
 }
 
-PLACES = ("AIGN_DATA", "AIGN_CACHE")
+FOLDERS = ("AIGN_DATA", "AIGN_CACHE")
 """Variables that name folders."""
 
 PROCESSES_OF_A_RUN = 6
@@ -64,7 +64,7 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in PLACES:
+    for name in FOLDERS:
         if name in os.environ:
             os.environ[name] = absolute(os.environ[name])  # workers stand in other folders
     import ray

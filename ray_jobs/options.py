@@ -19,6 +19,8 @@ from ray_jobs.job import Job, Placement
 from ray_jobs.storage import Store
 
 T = TypeVar("T")
+PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--features": ""}
+"""Options of a run that name a place, and what they are without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,12 @@ def split_option(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]
     except argparse.ArgumentError as error:
         raise UserError(name, error.message, "give its name") from None
     return chosen.value, rest
+
+
+def places_in(argv: Sequence[str]) -> dict[str, str]:
+    """The places that a run's arguments name, as they were typed, by option; its storage in any case."""
+    found = {option: split_option(option, argv)[0] or default for option, default in PLACES.items()}
+    return {option: place for option, place in found.items() if place}
 
 
 def spelling(field: str) -> str:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from aign.errors import UserError
+from aign.options import absolute
 from aign.store_errors import StoreAway, local_error, s3_error, unreachable
 from aign.stores import s3_system
 
@@ -116,7 +117,7 @@ def _clean_uri(uri: str) -> str:
     if "://" not in uri:
         if not uri.strip():
             raise UserError("''", "is not a storage address", "give a local path or s3://bucket/prefix")
-        return str(Path(os.path.abspath(Path(uri).expanduser())))  # absolute: workers start in other folders
+        return absolute(uri)  # workers start in other folders
     scheme, _, rest = uri.partition("://")
     bucket, _, prefix = rest.partition("/")
     shown = f"{scheme}://{bucket.rpartition('@')[2]}"

@@ -12,15 +12,13 @@ from typing import Any
 
 from aign.errors import UserError
 from ray_jobs import compare, sweep
-from ray_jobs.job import Job, Placement
-from ray_jobs.options import parse, parse_verb, split_option, split_options
+from ray_jobs.job import Job
+from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
 from ray_jobs.preflight import check_engine, check_existing
 from ray_jobs.storage import Store
 
 USAGE = "aign submit [options] -- VERB ..."
 USES_RUNS = ("evaluate", "predict", "export", "sensitivity")
-DATA = ("--source", "--features")
-"""Options of tasks that name a place."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +77,21 @@ def read_command(words: Sequence[str], name: str | None) -> Command:
         run = name or _new_name(verb)
         arguments += ["--name", run]
     jobs, places = _READERS[verb](arguments)
-    places |= {option: split_option(option, arguments)[0] for option in DATA}
-    places |= {"--storage": split_option("--storage", arguments)[0] or Placement.storage}
-    return Command((verb, *arguments), _checked_name(name or run), tuple(jobs), _named(places))
+    return Command((verb, *arguments), _checked_name(name or run), tuple(jobs), _named(places) | places_in(arguments))
 
 
 def _train(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    job = parse(arguments).job
-    return [job], _begins(job)
+    return [parse(arguments).job], {}
 
 
 def _sweep(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
     planned = sweep.plan(arguments)
-    return [planned.job], {"--space-file": planned.options.space_file, **_begins(planned.job)}
+    return [planned.job], {"--space-file": planned.options.space_file}
 
 
 def _compare(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
     options, rest = split_options(compare.Options, arguments, "aign compare")
-    jobs = [arm.job for arm in compare.plan(options, rest)]
-    return jobs, {"--json": options.json, **_begins(jobs[0])}
+    return [arm.job for arm in compare.plan(options, rest)], {"--json": options.json}
 
 
 def _compress(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
@@ -113,10 +107,6 @@ _READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
     "compare": _compare,
     "compress": _compress,
 }
-
-
-def _begins(job: Job) -> dict[str, Any]:
-    return {"--from": job.run.init_from}
 
 
 def _named(places: dict[str, Any]) -> dict[str, str]:

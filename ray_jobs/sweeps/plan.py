@@ -14,7 +14,7 @@ from aign.training.run_config import RunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
 from ray_jobs.job import Job, Placement
-from ray_jobs.options import DryRun, spelling, split_option, split_options
+from ray_jobs.options import DryRun, places_in, spelling, split_option, split_options
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
@@ -73,8 +73,6 @@ class Options(DryRun):
 
 CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file", "dry_run", "price_per_worker_hour")
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
-PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--features": ""}
-"""Options of runs that name a place, and what they are without one."""
 SHARED = ("sweep", "space", "run")
 """What may not, in sweep.json."""
 
@@ -210,10 +208,8 @@ def _anywhere(argv: Sequence[str]) -> list[str]:
     given = list(argv)
     if given[:1] == [COMPRESS]:
         given[1:2] = map(absolute, given[1:2])
-    for option, default in PLACES.items():
-        place, rest = split_option(option, given)
-        if place or default:
-            given = [*rest, option, absolute(place or default)]
+    for option, place in places_in(given).items():
+        given = [*split_option(option, given)[1], option, absolute(place)]
     return given
 
 

@@ -87,6 +87,7 @@ def test_a_command_on_a_run_is_called_by_its_verb():
         (["--", "train", "pose"], "--storage runs: is a folder of this machine"),
         (["--", "train", "pose", "--storage", "../runs"], "give s3://bucket/prefix"),
         (["--", *TRAIN, "--from", "runs/first@40"], "--from runs/first@40: is a folder of this machine"),
+        (["--", "sweep", *TRAIN[1:], "--space", "seed=0|1", "--from", "runs/first"], "--from runs/first: is a folder"),
         (["--", *FACES, "--source", "photos"], "--source photos: is a folder of this machine"),
         (["--", "evaluate", "runs/first"], "run runs/first: is a folder of this machine"),
         (["--", "evaluate", "s3://bucket/runs/first", "--json", "first.json"], "json first.json"),
