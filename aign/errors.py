@@ -15,6 +15,13 @@ class UserError(Exception):
         return type(self), (self.value, self.reason, self.remedy)
 
 
+class NotTrainable(UserError):
+    """The values of a run cannot be trained: they are refused together, or a loss term of theirs is not finite.
+
+    Only this counts as a failed trial of a sweep; every other error is that of the place where the trial ran.
+    """
+
+
 def last_line(text: str) -> str:
     """The end of an error's text, which is what went wrong where the text is another process's traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
