@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -24,6 +23,7 @@ from ray_jobs.console import Bars, measured_on, run_command, spread
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import DryRun, parse, split_options
+from ray_jobs.outputs import FileOption
 from ray_jobs.preflight import check, note, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import read_export
@@ -40,8 +40,8 @@ class Options(DryRun):
     """Every preset is trained once with each."""
     concurrent: int = 1
     """Runs at a time."""
-    json: Path | None = None
-    """File to write all results to."""
+    json: FileOption | None = None
+    """File to write all results to: a local path or s3:// URI."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Arm:
 def command(argv: list[str]) -> None:
     """Parse, check, run what is not finished, set it side by side; ``--dry-run`` stops after the checks."""
     options, rest = split_options(Options, argv, "aign compare")
+    if options.json:
+        options.json.check()
     say_once = cache(note)  # most of it holds for all arms
     arms = [dataclasses.replace(arm, job=check(arm.job, say_once)) for arm in plan(options, rest)]
     if options.dry_run:
@@ -67,7 +69,7 @@ def command(argv: list[str]) -> None:
     for table in [*tables, group_table(task, results)] if results[0]["groups"] else tables:
         make_console().print(table)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        options.json.write(json.dumps(results, indent=1).encode())
 
 
 def plan(options: Options, rest: Sequence[str]) -> list[Arm]:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -12,6 +11,7 @@ from aign.command import make_console
 from aign.training.loop import evaluate
 from ray_jobs.console import evaluation_table, run_command
 from ray_jobs.options import parse_verb
+from ray_jobs.outputs import FileOption
 from ray_jobs.runs import open_run, with_data
 
 
@@ -21,19 +21,21 @@ class Options:
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run: a local path or s3:// URI."""
-    json: Path | None = None
-    """File to write the metrics to, with their floors and groups."""
+    json: FileOption | None = None
+    """File to write the metrics to, with their floors and groups: a local path or s3:// URI."""
 
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign evaluate")
+    if options.json:
+        options.json.check()
     trained = open_run(options.run)
     task = with_data(trained)
     evaluation, _ = evaluate(task, task.generator)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
     make_console().print(evaluation_table(measured))
     if options.json:
-        options.json.write_text(json.dumps(measured, indent=1))
+        options.json.write(json.dumps(measured, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -13,8 +11,8 @@ import tyro
 from aign.onnx_export import write_onnx
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
+from ray_jobs.outputs import FolderOption, OutputFolder
 from ray_jobs.runs import open_run
-from ray_jobs.storage import Store
 
 NUM_EXAMPLES = 4
 """Made-up samples that the ONNX file is compared with PyTorch on."""
@@ -27,23 +25,21 @@ class Options:
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run: a local path or s3:// URI."""
-    out: str = "exported"
+    out: FolderOption = OutputFolder("exported")
     """Folder for the files, a local path or s3:// URI; those of an earlier export are replaced."""
 
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign export")
-    trained, out = open_run(options.run), Store(options.out)
-    with tempfile.TemporaryDirectory(prefix="aign-export-") as scratch:
-        folder = Path(scratch)
+    options.out.check()
+    trained = open_run(options.run)
+    with options.out.filling() as folder:
         example = trained.task.example(NUM_EXAMPLES, torch.Generator().manual_seed(0))
         report = write_onnx(trained.task.generator, example, folder / "generator.onnx")
         (folder / "onnx.json").write_text(json.dumps(dataclasses.asdict(report), indent=1))
         trained.save(folder)
         files = sorted(path.name for path in folder.iterdir())
-        for name in files:
-            out.upload(folder / name, name)
-    print(f"step {trained.progress.step}: {', '.join(f'{out.uri}/{name}' for name in files)}")
+    print(f"step {trained.progress.step}: {', '.join(f'{options.out}/{name}' for name in files)}")
     print(f"onnxruntime's outputs are within {report.largest_difference:.1e} of PyTorch's, of their largest magnitude")
 
 

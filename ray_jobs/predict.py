@@ -9,6 +9,7 @@ import tyro
 from aign.data.streams import rows
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
+from ray_jobs.outputs import FolderOption, OutputFolder
 from ray_jobs.runs import open_run
 
 
@@ -20,20 +21,20 @@ class Options:
     """Folder of the run: a local path or s3:// URI."""
     input: Annotated[Path, tyro.conf.Positional]
     """What to infer from: for pose a JSON or CSV file of keypoints, for tasks on images a folder of them."""
-    out: Path = Path("predictions")
-    """Folder that results and a picture are written to."""
+    out: FolderOption = OutputFolder("predictions")
+    """Folder that results and a picture are written to: a local path or s3:// URI."""
 
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign predict")
+    options.out.check()
     trained = open_run(options.run)
     sample = trained.task.read(options.input)
     inferred = trained.infer(sample["observed"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    written = trained.task.write(inferred, sample, options.out)
-    picture = options.out / "picture.png"
-    trained.task.picture(inferred, sample).savefig(picture)
-    print(f"inferred {rows(inferred)} samples: {', '.join(str(path) for path in [*written, picture])}")
+    with options.out.filling() as folder:
+        written = [*trained.task.write(inferred, sample, folder), folder / "picture.png"]
+        trained.task.picture(inferred, sample).savefig(written[-1])
+    print(f"inferred {rows(inferred)} samples: {', '.join(f'{options.out}/{path.name}' for path in written)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ there is.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -13,6 +12,7 @@ import tyro
 from aign.errors import UserError
 from ray_jobs.console import run_command
 from ray_jobs.options import Price, parse_verb
+from ray_jobs.outputs import FileOption, OutputFile
 from ray_jobs.reports.comparison_page import comparison_page
 from ray_jobs.reports.run_page import run_page
 from ray_jobs.reports.stored import read_run
@@ -29,15 +29,15 @@ class Options(Price):
 
     folder: Annotated[str, tyro.conf.Positional]
     """Folder of a run, of several runs, or of a sweep: a local path or s3:// URI."""
-    out: Path = Path("report.html")
-    """File that the page is written to."""
+    out: FileOption = OutputFile("report.html")
+    """File that the page is written to: a local path or s3:// URI."""
 
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign report")
+    options.out.check()
     page = make_page(Store(options.folder), options.price_per_worker_hour)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page)
+    options.out.write(page.encode())
     print(f"report: {options.out}")
 
 

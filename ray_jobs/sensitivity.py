@@ -39,7 +39,8 @@ class Options:
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign sensitivity")
-    trained = open_run(options.run)
+    trained, store = open_run(options.run), Store(options.run) / "sensitivity"
+    store.check()
     task, source = with_data(trained), Source.of(trained.task)
     observed = observed_of(task.streams, task.stages[-1], CALIBRATION, trained.run.training.seed)
     found: list[dict[str, Any]] = []
@@ -56,7 +57,6 @@ def command(argv: list[str]) -> None:
             bars.progress.advance(row)
             bars.say("  ".join(f"{k} {v if isinstance(v, str) else readable(v)}" for k, v in known.items()))
         whole = evaluate(task, task.generator)[0].metrics[task.objective] if options.metric else None
-    store = Store(options.run) / "sensitivity"
     store.write("curves.json", json.dumps({"points": found, "whole": whole, "objective": task.objective}).encode())
     store.write("curves.png", as_png(draw_curves(found, task.objective if options.metric else None, whole)))
     bars.say(f"curves: {store.uri}/curves.png")

@@ -91,7 +91,7 @@ def _sweep(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
 
 def _compare(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
     options, rest = split_options(compare.Options, arguments, "aign compare")
-    return [arm.job for arm in compare.plan(options, rest)], {"--json": options.json}
+    return [arm.job for arm in compare.plan(options, rest)], {"--json": options.json and options.json.place}
 
 
 def _compress(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:

@@ -1,17 +1,21 @@
 """``python -m aign.fitting.registration``: losses compared as in Table 3 of the robust loss paper."""
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from matplotlib.backend_bases import FigureCanvasBase
+
 from aign.command import print_table, run
 from aign.data.pointclouds import CloudPair, generated_pair, scan_pair
 from aign.errors import UserError
 from aign.fitting.registration.comparison import FGR, SHAPE_ANNEALED, SQUARES, Errors, compare, motions
-from aign.fitting.registration.picture import draw, save
+from aign.fitting.registration.picture import draw
 from aign.fitting.registration.register import match
+from aign.outputs import check_file, write_file
 
 PROG = "python -m aign.fitting.registration"
 
@@ -46,6 +50,8 @@ class Options:
             raise UserError(f"--outliers {self.outliers:g}", "not a share", "give 0 or more, below 1")
         if self.num_points < 500:
             raise UserError(f"--num-points {self.num_points}", "too few for features", "give 500 or more")
+        if self.picture:
+            _format(self.picture)
 
     def pair(self, seed: int, noise: float) -> CloudPair:
         make = generated_pair if self.data == "generated" else scan_pair
@@ -54,6 +60,8 @@ class Options:
 
 def command(options: Options) -> None:
     """Print the table, and draw the picture if asked for one."""
+    if options.picture:
+        check_file(options.picture)
     seeds = range(options.seed, options.seed + options.pairs)
     found = compare(options.pair, seeds=seeds, noises=options.noise, alphas=options.alphas, say=_say)
     kind = "generated things" if options.data == "generated" else "drawings from two real scans"
@@ -77,8 +85,23 @@ def _draw(options: Options, path: Path) -> None:
     pair = options.pair(options.seed, max(options.noise))
     made = motions(pair, match(pair.source, pair.target, seed=options.seed))
     shown = {name: made[name].target_from_source for name in (SQUARES, FGR, SHAPE_ANNEALED)}
-    save(draw(pair, shown), path)
+    drawn = io.BytesIO()
+    draw(pair, shown).savefig(drawn, dpi=120, format=_format(path))
+    write_file(path, drawn.getvalue())
     _say(f"picture: {path}")
+
+
+def _format(path: Path) -> str:
+    """The kind of picture that a file's name asks for. Raises UserError if it is none."""
+    known = FigureCanvasBase.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in known:
+        raise UserError(
+            f"--picture {path}",
+            f"has no ending of a picture that can be drawn ({', '.join(known)})",
+            "name it clouds.png, say",
+        )
+    return kind
 
 
 def _say(line: str) -> None:

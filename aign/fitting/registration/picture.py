@@ -1,7 +1,5 @@
 """Two clouds before and after registration."""
 
-from pathlib import Path
-
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,12 +23,6 @@ def draw(pair: CloudPair, poses: dict[str, Float[Tensor, "4 4"]]) -> Figure:
         title = f"{name}\nRMSE {100 * pair.rmse(pose):.2f} % of the diameter"
         _show(place, title, moved(pose, pair.source), pair.target)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
 
 
 def _show(axes: Axes, title: str, source: Tensor, target: Tensor) -> None:
