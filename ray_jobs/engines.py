@@ -117,6 +117,12 @@ class DeepSpeedEngine:
         """What forward uses, as far as this worker has it: whole parameters, or shards at stage 3."""
         return [p.ds_tensor if self.zero_stage == 3 else p.data for p in self._parameters.values()]
 
+    def _frozen_weights(self) -> dict[str, Tensor]:
+        """Those of ``_own_weights`` that no optimizer updates, by name."""
+        learning = {name for names in self._groups for name in names}
+        own = zip(self._parameters, self._own_weights(), strict=True)
+        return {name: weights for name, weights in own if name not in learning}
+
     def _whole_averages(self) -> dict[str, Tensor]:
         if self._average is None:
             return {}
@@ -137,6 +143,7 @@ class DeepSpeedEngine:
 
     def state(self) -> EngineState:
         tensors, updates = self._whole_stage_0() if self.zero_stage == 0 else self._whole_sharded()
+        tensors |= {f"param/{name}": self._whole(name, own) for name, own in self._frozen_weights().items()}
         tensors |= {f"buffer/{name}": buffer for name, buffer in persistent_buffers(self.module).items()}
         tensors |= {f"ema/{name}": value for name, value in self._whole_averages().items()}
         return EngineState(
@@ -182,7 +189,7 @@ class DeepSpeedEngine:
             self._load_stage_0(tensors, state.meta["updates"])
         else:
             self._load_masters_and_moments(tensors, state.meta["updates"])
-        self._load_model_copy(tensors)
+        self._load_model_copy(state.weights)
         for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(tensors[f"buffer/{name}"])
         load_meta(state.meta, self._average, self._loss_scale)
@@ -217,18 +224,18 @@ class DeepSpeedEngine:
                 for key in MOMENTS if name in updates else ():
                     self._set_whole(name, tensors[f"{key}/{name}"], key)
 
-    def _load_model_copy(self, tensors: dict[str, Tensor]) -> None:
+    def _load_model_copy(self, weights: dict[str, Tensor]) -> None:
         """What forward uses: at stages 1 to 3 another copy than the fp32 masters."""
         if self.zero_stage < 3:
             for name, parameter in self._parameters.items():
-                parameter.data.copy_(tensors[f"param/{name}"])
+                parameter.data.copy_(weights[name])
             return
         from deepspeed.runtime.zero import GatheredParameters
 
         with GatheredParameters(list(self._parameters.values()), modifier_rank=0):
             if rank() == 0:
                 for name, parameter in self._parameters.items():
-                    parameter.data.copy_(tensors[f"param/{name}"])
+                    parameter.data.copy_(weights[name])
 
     def _flats(self) -> list[tuple[int, Tensor]]:
         """(group, flat fp32 partition) on this worker, stages 1 to 3."""

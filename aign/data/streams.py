@@ -6,14 +6,16 @@ the real work only for its own slice.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from aign.errors import UserError
 
 Plan = dict[str, Tensor]
 Sample = dict[str, dict[str, Tensor]]
@@ -79,12 +81,23 @@ def draw(name: str, stream: Stream, size: int, *, seed: int, step: int, share: S
     return stream.load({key: share(rows) for key, rows in plan.items()})
 
 
-def concatenate(samples: list[Sample]) -> Sample:
-    """Samples of several streams as one; groups or names that not all of them have are an error."""
-    return {
-        group: {name: torch.cat([sample[group][name] for sample in samples]) for name in names}
-        for group, names in samples[0].items()
-    }
+def concatenate(samples: Sequence[Sample]) -> Sample:
+    """Samples of several streams as one. Raises UserError for groups or names that not all of them have."""
+    _check_same_names("groups", samples)
+    return {group: joined([sample[group] for sample in samples]) for group in samples[0]}
+
+
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Named tensors of several parts as one. Raises UserError for names that not all of them have."""
+    _check_same_names("names", parts)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_same_names(what: str, parts: Sequence[Mapping[str, Any]]) -> None:
+    shared = set.intersection(*(set(part) for part in parts))
+    if missing := set.union(*(set(part) for part in parts)) - shared:
+        reason = "only some of the streams that are read together have them"
+        raise UserError(f"{what} {', '.join(sorted(missing))}", reason, "give all streams of a stage the same names")
 
 
 def rows(tensors: Mapping[str, Tensor]) -> int:

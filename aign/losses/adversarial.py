@@ -28,10 +28,11 @@ def generator_loss(inferred: Logits, kind: AdversarialLoss) -> Float[Tensor, ""]
     return (inferred - 1).square().mean()
 
 
-def r1_penalty(remembered_logits: Logits, remembered: Tensor) -> Float[Tensor, ""]:
+def r1_penalty(remembered_logits: Logits, remembered: Tensor, scale: float = 1.0) -> Float[Tensor, ""]:
     """Zero-centred gradient penalty on memories, E |dD/dx|^2 (Mescheder et al., ICML 2018).
 
-    ``remembered`` must require gradients; the result can be differentiated again.
+    ``remembered`` must require gradients; the result can be differentiated again. The gradient is ``scale`` times as
+    large while it passes through the discriminator, so that it does not underflow in half precision.
     """
-    (gradient,) = torch.autograd.grad(remembered_logits.sum(), remembered, create_graph=True)
-    return gradient.flatten(1).square().sum(-1).mean()
+    (gradient,) = torch.autograd.grad(scale * remembered_logits.sum(), remembered, create_graph=True)
+    return (gradient / scale).flatten(1).square().sum(-1).mean()

@@ -11,7 +11,11 @@ from aign.training.workers import sum_over_workers, world_size
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """Batch norm whose statistics are those of all workers' samples; works on CPU, where SyncBatchNorm does not."""
+    """Batch norm whose statistics are those of all workers' samples.
+
+    One implementation for all devices: torch's SyncBatchNorm does not run on CPUs, cannot be differentiated twice and
+    makes the host wait for the device in every layer.
+    """
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -32,8 +36,9 @@ class GlobalBatchNorm(_BatchNorm):
         centred = values - mean.view(shape)
         variance = sum_over_workers(centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scale = (self.weight / (variance + self.eps).sqrt()).view(shape)
-        return (centred * scale + self.bias.view(shape)).to(input.dtype)
+        scale = (self.weight if self.affine else 1.0) / (variance + self.eps).sqrt()
+        normalised = centred * scale.view(shape)
+        return (normalised + self.bias.view(shape) if self.affine else normalised).to(input.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -63,14 +68,17 @@ def without_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 def with_global_batch_norm(module: nn.Module) -> nn.Module:
     """The module with every batch norm made global, in place where it can be; parameters and buffers are kept."""
-    if next(module.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    if isinstance(module, _BatchNorm):
+        return module if isinstance(module, GlobalBatchNorm) else _global_twin(module)
     for name, child in module.named_children():
-        if isinstance(child, _BatchNorm) and not isinstance(child, GlobalBatchNorm):
-            twin = GlobalBatchNorm(child.num_features, child.eps, child.momentum, child.affine).to(child.running_mean)
-            twin.load_state_dict(child.state_dict())
-            twin.train(child.training)
-            setattr(module, name, twin)
-        else:
-            with_global_batch_norm(child) if any(True for _ in child.parameters()) else None
+        setattr(module, name, with_global_batch_norm(child))
     return module
+
+
+def _global_twin(norm: _BatchNorm) -> GlobalBatchNorm:
+    assert norm.running_mean is not None, "a batch norm without running statistics has none to share"
+    twin = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine).to(norm.running_mean)
+    twin.load_state_dict(norm.state_dict())
+    for own, before in zip(twin.parameters(), norm.parameters(), strict=True):
+        own.requires_grad_(before.requires_grad)
+    return twin.train(norm.training)

@@ -29,7 +29,8 @@ def make_engines(
     check_acceleration([task.generator, *(task.critics[name].network for name in names)], how)
 
     def engine(module: nn.Module, lr: float, ema: float = 0.0) -> Engine:
-        adam = Adam(module.parameters(), lr=lr, betas=config.betas, fused=True)
+        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        adam = Adam(learning, lr=lr, betas=config.betas, fused=True)
         return make_engine(module, adam, Updates(clip=config.clip, ema=ema, scale_loss=config.precision == "fp16"))
 
     generator = accelerate(with_global_batch_norm(task.generator), how)

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 Precision = Literal["fp32", "bf16", "fp16"]
+HALF_GRADIENT_SCALE = 2.0**10
+"""Factor of a gradient that is part of a loss on its way through float16, whose smallest number is 6e-8."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

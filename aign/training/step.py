@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from aign.data.streams import Sample, rows
+from aign.data.streams import Sample, joined, rows
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from aign.tasks.base import Critic, Factors, Stage, Task, Terms
 from aign.training.batch_norm import without_statistics
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
-from aign.training.precision import Precision, in_precision
+from aign.training.precision import HALF_GRADIENT_SCALE, Precision, in_precision
 from aign.training.workers import mean_over_workers
 
 Inferred = tuple[Factors | None, Factors | None]
@@ -120,8 +120,7 @@ def added(terms: Terms, part: Terms, share: float) -> Terms:
 def infer(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
     """G(x) of labelled and unlabelled samples, in one pass."""
     parts = [part["observed"] for part in (batch.labelled, batch.unlabelled) if part is not None]
-    together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    inferred = in_precision(precision, generator, together)
+    inferred = in_precision(precision, generator, joined(parts))
     split = {name: value.split([rows(part) for part in parts]) for name, value in inferred.items()}
     pieces = iter([{name: piece[i] for name, piece in split.items()} for i in range(len(parts))])
     labelled = next(pieces) if batch.labelled is not None else None
@@ -150,7 +149,8 @@ def discriminator_terms(
         real, fake = logits.split([len(remembered), len(imagined)])
         terms[f"discriminator/{name}"] = discriminator_loss(real, fake, config.adversarial_loss)
         if config.r1 > 0:
-            terms[f"r1/{name}"] = 0.5 * config.r1 * r1_penalty(real, remembered)
+            scale = HALF_GRADIENT_SCALE if config.precision == "fp16" else 1.0
+            terms[f"r1/{name}"] = 0.5 * config.r1 * r1_penalty(real, remembered, scale)
     return terms
 
 
@@ -218,10 +218,11 @@ def total(terms: Terms, weights: Mapping[str, float]) -> Tensor:
 @contextmanager
 def frozen(engine: Engine | None) -> Iterator[None]:
     """While the generator learns, discriminators pass gradients through but collect none."""
-    if engine is not None:
-        engine.module.requires_grad_(False)
+    learning = [p for p in engine.module.parameters() if p.requires_grad] if engine is not None else []
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        if engine is not None:
-            engine.module.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -52,6 +52,11 @@ class Result:
         a, b = (torch.tensor(r.about["losses"], dtype=torch.float64) for r in (self, other))
         return (a - b[-len(a) :]).abs().max().item()
 
+    def infers_like(self, other: "Result") -> bool:
+        """Whether the averaged generators infer the same, beside rounding."""
+        pairs = zip(self.about["averaged"], other.about["averaged"], strict=True)
+        return all(torch.allclose(torch.tensor(a), torch.tensor(b), rtol=1e-3, atol=1e-3) for a, b in pairs)
+
     def decides_like(self, other: "Result") -> bool:
         own = self.about["decisions"]
         return own == other.about["decisions"][-len(own) :]

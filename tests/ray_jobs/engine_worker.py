@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from aign.generators.pose import HeatmapLifter
 from aign.tasks import pose
 from aign.training.acceleration import Acceleration
 from aign.training.engine import EngineState, TorchEngine
-from aign.training.loop import Progress, draw_batch
+from aign.training.loop import Progress, draw_batch, infer_all
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
@@ -54,17 +55,27 @@ CASES = {
     "clip, ema, cosine": RULE | OPTIONS | {"lr_schedule": "cosine"},
     "accumulate, linear": RULE | OPTIONS | {"lr_schedule": "linear", "accumulate": 2},
     "recompute, offload": RULE,
+    "batch norm, accumulate": RULE
+    | OPTIONS
+    | {"generator": "heatmap", "accumulate": 2, "theta_d": 0.716, "theta_g": 0.7115},
     "bf16": RULE | {"precision": "bf16"},
     "fp16": RULE | {"precision": "fp16"},
 }
 """What is compared between engines. Every one has batch norm, two discriminators, a learnt loss, the paper's rule."""
-FRUGAL = "recompute, offload"
-"""The case with activation checkpointing and, where something is sharded, the optimizer offloaded."""
+HEATMAPS = "batch norm, accumulate"
+"""The case whose generator has batch norm."""
+RECOMPUTED = ("recompute, offload", HEATMAPS)
+"""The cases with activation checkpointing."""
+OFFLOADED = "recompute, offload"
+"""The case whose optimizer is offloaded where something is sharded."""
+FROZEN = {"clip, ema, cosine": "stem", HEATMAPS: "convolutions.0"}
+"""The part of the generator that never learns, by case."""
 CONTINUED = "clip, ema, cosine"
 """The case whose state is handed from stage to stage: it has the most of it."""
-SMALL = {"width": 32, "num_blocks": 1}
-WIDTHS = (64, 64, 32, 32)
-"""Of small discriminators: as many layers as in earnest, but quick."""
+SMALL = {"residual": {"width": 32, "num_blocks": 1}, "heatmap": {"width": 32}}
+"""Options of small generators."""
+WIDTHS, CHANNELS = (64, 64, 32, 32), (8, 8, 8, 8, 16, 16, 16, 16)
+"""Of small discriminators and convolutions: as many layers as in earnest, but quick."""
 PLAIN, ROUNDED = "plain", "plain, rounded"
 PLAYERS = ("generator", "discriminators")
 
@@ -74,7 +85,7 @@ State = dict[str, EngineState]
 class Player:
     """The pose task with networks of its own; data is shared, because it is slow to make."""
 
-    def __init__(self, pristine, training, zero_stage, *, frugal=False, spoilt=False, rounded=False):
+    def __init__(self, pristine, case, training, zero_stage, *, spoilt=False, rounded=False):
         self.task, self.training, self.progress = copy.copy(pristine), training, Progress()
         self.task.generator = copy.deepcopy(pristine.generator)
         self.task.critics = {
@@ -89,11 +100,13 @@ class Player:
             torch.manual_seed(0)
             for parameter in self.task.generator.parameters():
                 parameter.data *= 1 + ROUNDING * torch.randn_like(parameter)
+        if case in FROZEN:
+            self.task.generator.get_submodule(FROZEN[case]).requires_grad_(False)
         engine = TorchEngine
         if zero_stage is not None:
-            place = {"micro_batch_size": 16 // world_size(), "offload": frugal and zero_stage > 0}
+            place = {"micro_batch_size": 16 // world_size(), "offload": case == OFFLOADED and zero_stage > 0}
             engine = partial(DeepSpeedEngine, zero_stage=zero_stage, **place)
-        how = Acceleration(activation_checkpointing=frugal and zero_stage is not None)
+        how = Acceleration(activation_checkpointing=case in RECOMPUTED and zero_stage is not None)
         self.engines = make_engines(self.task, training, engine, how)
         self.decisions, self.losses = [], []
 
@@ -117,42 +130,54 @@ class Player:
         for name in PLAYERS:
             getattr(self.engines, name).load(state[name])
 
+    def infer_averaged(self) -> list[list[float]]:
+        """What the generator with averaged weights infers of a few samples of one batch, the same on every worker."""
+        batch = draw_batch(self.task, self.task.stages[-1], self.training, 0)
+        observed = {name: values[:2] for name, values in batch.unlabelled["observed"].items()}
+        for values in observed.values():
+            dist.broadcast(values, src=0)
+        with self.engines.generator.averaged():
+            inferred = infer_all(self.engines.generator.module, observed)
+        return [values.flatten().tolist() for values in inferred.values()]
+
     def write(self, folder: Path) -> None:
-        state = self.state()
+        averaged = self.infer_averaged()
+        state = self.state()  # later, so that it shows whether the weights came back
         if rank() == 0:
-            about = {"decisions": self.decisions, "losses": self.losses}
+            about = {"decisions": self.decisions, "losses": self.losses, "averaged": averaged}
             write_checkpoint(folder, Checkpoint(progress=self.progress, engines=state, renderer={}), about)
 
 
 def run(case: str, size: str) -> RunConfig:
-    return RunConfig.of("pose", **CASES[case], **({} if size == "full" else SMALL))
+    options = CASES[case]
+    return RunConfig.of("pose", **options, **({} if size == "full" else SMALL[options.get("generator", "residual")]))
 
 
 def cases(num_workers: int) -> list[str]:
     """Three workers, which share a batch unevenly, are slow on two cores: they leave some out."""
-    return [case for case in CASES if num_workers < 3 or ("precision" not in CASES[case] and case != FRUGAL)]
+    return [case for case in CASES if num_workers < 3 or ("precision" not in CASES[case] and case not in RECOMPUTED)]
 
 
 def train_all(folder: Path, size: str) -> None:
     """Some steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
-    pristine = run("rule", size).make_task()
+    tasks = {name: run(case, size).make_task() for name, case in (("residual", "rule"), ("heatmap", HEATMAPS))}
     steps, saved = STEPS[size], {}
     for case in cases(world_size()):
-        training = run(case, size).training
+        pristine, training = tasks[CASES[case].get("generator", "residual")], run(case, size).training
         if world_size() == 1:
             for label, rounded in ((PLAIN, False), (ROUNDED, True)):
-                plain = Player(pristine, training, None, rounded=rounded)
+                plain = Player(pristine, case, training, None, rounded=rounded)
                 plain.train_to(steps)
                 plain.write(folder / case / label)
         for zero_stage in ZERO_STAGES[world_size()]:
-            player = Player(pristine, training, zero_stage, frugal=case == FRUGAL)
+            player = Player(pristine, case, training, zero_stage)
             player.train_to(steps // 2)
             if case == CONTINUED:
                 saved[zero_stage] = player.state(), player.progress
             player.train_to(steps)
             player.write(folder / case / f"stage {zero_stage}")
     for before, after in CHANGES[world_size()]:
-        player = Player(pristine, run(CONTINUED, size).training, after, spoilt=True)
+        player = Player(tasks["residual"], CONTINUED, run(CONTINUED, size).training, after, spoilt=True)
         player.load(*saved[before])
         player.train_to(steps)
         player.write(folder / CONTINUED / f"stage {before} to {after}")
@@ -161,7 +186,7 @@ def train_all(folder: Path, size: str) -> None:
 def main(own_rank: str, num_workers: str, folder: str, size: str) -> None:
     torch.set_num_threads(1)
     if size != "full":
-        pose.DISCRIMINATOR_WIDTHS = WIDTHS
+        pose.DISCRIMINATOR_WIDTHS, HeatmapLifter.CHANNELS = WIDTHS, CHANNELS
     os.environ["LOCAL_RANK"] = own_rank
     place = {"rank": int(own_rank), "world_size": int(num_workers), "timeout": timedelta(seconds=120)}
     dist.init_process_group("gloo", init_method=Path(folder, "meeting-point").as_uri(), **place)

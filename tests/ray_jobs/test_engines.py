@@ -26,6 +26,7 @@ def test_the_rule_takes_all_its_branches(case, trained):
 def test_an_arm_equals_the_plain_engine_on_the_full_batch(num_workers, case, label, trained):
     arm, plain = trained(num_workers, case, label), trained(1, case, "plain")
     assert arm.decides_like(plain)
+    assert arm.infers_like(plain)
     for name, state in plain.engines.items():
         assert arm.engines[name].meta == state.meta
         shapes = {key: tensor.shape for key, tensor in state.tensors.items()}

@@ -1,8 +1,10 @@
 """The batch of step t is a pure function of (seed, t), and workers share it."""
 
+import pytest
 import torch
 
 from aign.data.streams import Share, concatenate, draw, random_source, rows
+from aign.errors import UserError
 
 ALONE = Share()
 
@@ -51,3 +53,14 @@ def test_concatenate_keeps_groups_and_order():
     both = concatenate([ones, twos])
     assert both["observed"]["x"].flatten().tolist() == [1, 1, 2, 2]
     assert both["truth"]["y"].tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "more", [{"observed": {"intrinsics": torch.ones(2, 3)}}, {"truth": {"y": torch.ones(2)}}], ids=["name", "group"]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_what_only_some_samples_have_is_an_error(more, first):
+    plain = {"observed": {"x": torch.ones(2, 1)}}
+    richer = {group: plain.get(group, {}) | more.get(group, {}) for group in plain | more}
+    with pytest.raises(UserError):
+        concatenate([richer, plain] if first else [plain, richer])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
+from aign.training.precision import HALF_GRADIENT_SCALE
 
 KINDS = pytest.mark.parametrize("kind", ["bce", "least-squares"])
 
@@ -61,3 +62,19 @@ def test_r1_of_a_quadratic_discriminator_averages_over_memories():
     memories = torch.tensor([[1.0, 0], [0, 3]], requires_grad=True)
     penalty = r1_penalty(memories.square().sum(-1), memories)  # gradient 2 x: (4 + 36) / 2
     assert penalty.item() == 20
+
+
+def test_r1_of_a_half_precision_discriminator_with_tiny_gradients_does_not_underflow():
+    weight = torch.full((1, 16), 2e-8)  # float16 has no number between 0 and 6e-8
+    network = torch.nn.Linear(16, 1, bias=False)
+    network.weight.data = weight * 1024
+    memories = torch.randn(4, 16, requires_grad=True)
+
+    def penalty(scale):
+        with torch.autocast("cpu", torch.float16, cache_enabled=False):
+            logits = network(memories)[:, 0].float() / 1024
+        return r1_penalty(logits, memories, scale).item()
+
+    expected = 16 * 2e-8**2
+    assert penalty(1.0) == 0
+    assert math.isclose(penalty(HALF_GRADIENT_SCALE), expected, rel_tol=0.05)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 
 from aign.losses.adversarial import r1_penalty
-from aign.training.batch_norm import GlobalBatchNorm, with_global_batch_norm
+from aign.training.batch_norm import GlobalBatchNorm, with_global_batch_norm, without_statistics
 from aign.training.workers import mean_over_workers
 
 NUM_WORKERS = 2
@@ -23,7 +23,7 @@ def network():
         nn.Tanh(),
         nn.Flatten(),
         nn.Linear(12, 5),
-        nn.BatchNorm1d(5),
+        nn.BatchNorm1d(5, affine=False),
         nn.Linear(5, 1),
     ).double()
 
@@ -87,3 +87,19 @@ def test_conversion_keeps_weights_buffers_and_mode():
     torch.testing.assert_close(dict(twin.state_dict()), dict(module.state_dict()), atol=0, rtol=0)
     assert twin[1].training is False
     torch.testing.assert_close(twin(batch()), module(batch()), atol=0, rtol=0)
+
+
+def test_a_network_that_is_a_batch_norm_is_made_global_too():
+    norm = nn.BatchNorm1d(2)
+    norm.weight.requires_grad_(False)
+    twin = with_global_batch_norm(norm)
+    assert isinstance(twin, GlobalBatchNorm)
+    assert [p.requires_grad for p in twin.parameters()] == [False, True]
+
+
+def test_frozen_statistics_and_recomputation_do_not_depend_on_the_device():
+    """One implementation on all devices: the meta device stands for one that is not the CPU."""
+    module = with_global_batch_norm(network().to("meta"))
+    with without_statistics([module]):
+        assert module(torch.empty(8, 2, 4, dtype=torch.float64, device="meta")).shape == (8, 1)
+    assert [type(child) for child in module if isinstance(child, GlobalBatchNorm)] == [GlobalBatchNorm] * 2

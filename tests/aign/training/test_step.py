@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import softplus
 from torch.optim import Adam
 
+from aign.errors import UserError
 from aign.memories import Memory
 from aign.tasks.base import Critic
 from aign.training.engine import TorchEngine
@@ -66,6 +67,29 @@ def test_discriminators_pass_gradients_through_while_frozen_and_thaw_even_after_
     assert inputs.grad.abs().min() > 0
     assert gradients(engine) == [None] * 4
     assert all(parameter.requires_grad for parameter in engine.module.parameters())
+
+
+def test_what_was_frozen_before_a_step_never_learns(toy_step):
+    arguments = toy_step()
+    engines = arguments["engines"]
+    for engine in (engines.generator, engines.discriminators):
+        next(engine.module.parameters()).requires_grad_(False)
+    before = weights_of(engines.generator), weights_of(engines.discriminators)
+    for _ in range(2):
+        adversarial_step(**arguments)
+    for engine, weights in zip((engines.generator, engines.discriminators), before, strict=True):
+        kept, *learnt = (torch.equal(a, b) for a, b in zip(weights_of(engine), weights, strict=True))
+        assert kept
+        assert not any(learnt)
+
+
+def test_labelled_and_unlabelled_samples_must_observe_the_same_names(toy_step):
+    arguments = toy_step()
+    batch = arguments["batch"]
+    more = {"observed": batch.unlabelled["observed"] | {"intrinsics": torch.zeros(4, 3)}}
+    with pytest.raises(UserError) as raised:
+        infer(arguments["task"].generator, replace(batch, unlabelled=more), "fp32")
+    assert "intrinsics" in str(raised.value.value)
 
 
 def test_a_step_equals_the_method_written_out(toy_step):
