@@ -1,8 +1,7 @@
 """The loop: stages, steps, and what is recorded on the way."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -11,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.data.streams import Share, concatenate, draw, rows
-from aign.errors import UserError
-from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms, num_parts
+from aign.tasks.base import Evaluation, Factors, Stage, Task, num_parts
 from aign.training.config import TrainingConfig
+from aign.training.interval import Interval
 from aign.training.notice import Notice
 from aign.training.step import Batch, Engines, adversarial_step
-from aign.training.workers import mean_over_workers, rank, world_size
+from aign.training.workers import rank, world_size
 
 EVALUATION_BATCH = 512
 
@@ -32,6 +31,9 @@ class Progress:
     stage: int = 0
     stage_clock: int = 0
     generator_updates: int = 0
+    unlogged: dict[str, float] = field(default_factory=dict)
+    """In a checkpoint between two lines of metrics: sums of the loss terms since the last line."""
+    unlogged_steps: int = 0
 
     def after(self, updates: int) -> "Progress":
         ticks = max(1, updates)
@@ -69,15 +71,17 @@ def train(
 ) -> Progress:
     """Run a task's stages from ``start`` (default: the beginning) to the end, and return how far it came.
 
-    ``look`` asks whether there is a notice for this worker: whenever metrics are logged, on every worker. Where the
-    run is told to stop, or after the step ``until``, it ends with a checkpoint before its last stage does
+    ``look`` asks whether there is a notice for this worker: every few seconds, at the same step on every worker. Where
+    the run is told to stop, or after the step ``until``, it ends with a checkpoint before its last stage does
     (``is_finished`` tells).
-    Raises UserError when a loss term is not finite, naming the step and the term.
+    Raises NotTrainable when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
     stages = task.stages
     lengths = stage_lengths(stages, config.steps)
-    interval = _Interval(config.batch_size, own_share(task.stages, config).weight, progress.step)
+    weight = own_share(task.stages, config).weight
+    interval = Interval(config.batch_size, weight, progress.step, progress.unlogged, progress.unlogged_steps)
+    progress = replace(progress, unlogged={}, unlogged_steps=0)
     finished = False
     heeded = Notice.NONE
 
@@ -105,16 +109,21 @@ def train(
         if due(config.log_every) or due(config.checkpoint_every) or stage_done or far_enough:
             values, notice = interval.close(look())
             recorder.log(progress, stage, values)
+        elif interval.look_is_due:
+            notice = interval.look(look())
         if far_enough and not finished:
             notice = Notice.STOP
         if due(config.evaluate_every):
-            with engines.generator.averaged():
-                evaluation, inferred = evaluate(task, engines.generator.module)
-            recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
+            with interval.paused():
+                with engines.generator.averaged():
+                    evaluation, inferred = evaluate(task, engines.generator.module)
+                recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
         if due(config.checkpoint_every) or notice > heeded:
-            recorder.checkpoint(progress, engines)
+            with interval.paused():
+                unlogged, steps = interval.unlogged()
+                recorder.checkpoint(replace(progress, unlogged=unlogged, unlogged_steps=steps), engines)
         heeded = max(heeded, notice)
         if heeded == Notice.STOP:
             break
@@ -179,60 +188,3 @@ def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
     """Metrics on the task's test set, and what was inferred there."""
     inferred = infer_all(generator, task.test["observed"])
     return task.summarize(task.measure(inferred, task.test)), inferred
-
-
-class _Interval:
-    """Loss terms since the last line of metrics, kept on the device: the host never waits for one step."""
-
-    def __init__(self, batch_size: int, weight: float, step: int) -> None:
-        self.batch_size, self.weight, self.first_step = batch_size, weight, step
-        self._reset()
-
-    def _reset(self) -> None:
-        self.terms: list[Tensor] = []
-        self.names: list[str] = []
-        self.data_seconds = 0.0
-        self.started = time.perf_counter()
-
-    def data_wait(self) -> "_Stopwatch":
-        return _Stopwatch(self)
-
-    def add(self, terms: Terms) -> None:
-        self.names = list(terms)
-        self.terms.append(torch.stack(list(terms.values())))
-
-    def close(self, notice: Notice) -> tuple[dict[str, float], Notice]:
-        """Means over the interval and the workers, and the most urgent notice that any worker has.
-
-        Raises UserError at the first term that is not finite.
-        """
-        mine = torch.stack(self.terms) * self.weight
-        noticed = torch.tensor([float(notice >= level) for level in (Notice.SAVE, Notice.STOP)], device=mine.device)
-        together = mean_over_workers(torch.cat([mine.flatten(), noticed])).cpu()  # workers meet only once
-        history, noticed = together[:-2].view_as(mine), together[-2:]
-        bad = (~torch.isfinite(history)).nonzero()
-        if len(bad):
-            row, column = bad[0].tolist()
-            raise UserError(
-                f"loss term {self.names[column]}",
-                f"is {history[row, column].item()} at step {self.first_step + row + 1}",
-                "lower the learning rates or its weight; the last checkpoint is from before",
-            )
-        seconds = time.perf_counter() - self.started
-        values = dict(zip(self.names, history.double().mean(0).tolist(), strict=True))
-        values["samples_per_second"] = self.batch_size * len(history) / seconds
-        values["data_wait_share"] = self.data_seconds / seconds
-        self.first_step += len(history)
-        self._reset()
-        return values, Notice(int((noticed > 0).sum()))
-
-
-class _Stopwatch:
-    def __init__(self, interval: _Interval) -> None:
-        self.interval = interval
-
-    def __enter__(self) -> None:
-        self.started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.interval.data_seconds += time.perf_counter() - self.started

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Notice(IntEnum):
-    """What a worker has been told from outside. It is heeded when metrics are next logged, by all workers together."""
+    """What a worker has been told from outside. It is heeded within seconds, by all workers together."""
 
     NONE = 0
     SAVE = 1

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from aign.errors import UserError
 from aign.tasks.base import Stage
 from aign.training.loop import Progress, draw_batch, infer_all, stage_lengths, train
+from aign.training.notice import Notice
 
 ANY = float("inf")
 
@@ -34,16 +36,30 @@ class Diary:
 
 @pytest.fixture
 def run(toy):
-    def run(progress=None, states=None, **options):
+    def run(progress=None, states=None, look=lambda: Notice.NONE, **options):
         """A whole run of the toy task, or the rest of one: its diary and where it ended."""
         task, config, engines = toy(**options)
         if states:
             engines.generator.load(states[0])
             engines.discriminators.load(states[1])
         diary = Diary()
-        return diary, train(task, engines, config, diary, progress)
+        return diary, train(task, engines, config, diary, progress, look)
 
     return run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time in seconds that the loop reads, in a list of one."""
+    now = [0.0]
+    monkeypatch.setattr("aign.training.interval.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return now
+
+
+def notices(*found):
+    """A ``look`` that finds one notice after the other, then the last again."""
+    left = list(found)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 997])
@@ -120,6 +136,71 @@ def test_a_continued_run_equals_one_that_was_never_stopped(run):
         for ours, theirs in zip(rest.checkpoints[-1][1:], whole.checkpoints[-1][1:], strict=True):
             torch.testing.assert_close(ours.tensors, theirs.tensors, atol=0, rtol=0)
             assert ours.meta == theirs.meta
+
+
+def test_notices_are_heeded_between_lines_of_metrics(run, monkeypatch):
+    monkeypatch.setattr("aign.training.interval.SECONDS_BETWEEN_LOOKS", 0)  # at every step
+    look = notices(Notice.NONE, Notice.NONE, Notice.NONE, Notice.SAVE, Notice.SAVE, Notice.STOP)
+    diary, end = run(look=look, steps=40, log_every=1000, checkpoint_every=1000, evaluate_every=1000)
+    assert [progress.step for progress, *_ in diary.checkpoints] == [4, 6]
+    assert (end.step, end.unlogged) == (6, {})
+
+
+def test_notices_change_no_line_of_metrics_not_even_of_a_run_that_goes_on_from_there(run, monkeypatch):
+    options = {"steps": 24, "log_every": 5, "evaluate_every": 10, "checkpoint_every": 12}
+    whole, end = run(**options)
+    monkeypatch.setattr("aign.training.interval.SECONDS_BETWEEN_LOOKS", 0)
+    # the second stage begins after step 6; 14 lies between the lines of 12 and 15
+    noticed, noticed_end = run(look=notices(*[Notice.NONE] * 13, Notice.SAVE), **options)
+    assert noticed.logged == whole.logged
+    assert noticed_end == end
+    saved, *states = noticed.checkpoints[1]
+    assert (saved.step, saved.unlogged_steps) == (14, 2)
+    rest, rest_end = run(saved, states, **options)
+    assert rest.logged == [line for line in whole.logged if line[0] > 14]
+    assert rest_end == end
+
+
+def test_workers_meet_every_few_seconds_not_at_every_step(toy, clock, monkeypatch):
+    task, config, engines = toy(steps=40, log_every=1000, checkpoint_every=1000, evaluate_every=1000)
+    task.config = task.config[1:]  # a stage ends with a line, where they meet too
+    measured = task.reconstruction
+    steps, looks = [], []
+
+    def half_a_second(*args):
+        clock[0] += 0.5
+        steps.append(1)
+        return measured(*args)
+
+    def look():
+        looks.append(len(steps))
+        return Notice.NONE
+
+    monkeypatch.setattr(task, "reconstruction", half_a_second)
+    train(task, engines, config, Diary(), None, look)
+    assert looks == [1, 7, 13, 19, 25, 31, 37, 40]
+
+
+def test_the_speed_is_that_of_steps_without_evaluations_and_checkpoints(toy, clock, monkeypatch):
+    task, config, engines = toy(steps=12, log_every=5, evaluate_every=3, checkpoint_every=4, batch_size=8)
+    task.config = task.config[1:]
+
+    def takes(seconds, work):
+        def slow(*args):
+            clock[0] += seconds
+            return work(*args)
+
+        return slow
+
+    for name, seconds in {"reconstruction": 2.0, "measure": 100.0}.items():
+        monkeypatch.setattr(task, name, takes(seconds, getattr(task, name)))
+    diary, speeds = Diary(), []
+    log = diary.log
+    diary.log = lambda progress, stage, values: (log(progress, stage, values), speeds.append(values))
+    diary.checkpoint = takes(100.0, diary.checkpoint)
+    train(task, engines, config, diary)
+    assert len(speeds) == 5
+    assert {values["samples_per_second"] for values in speeds} == {8 / 2.0}
 
 
 def test_a_finished_run_has_nothing_left_to_do(run):
