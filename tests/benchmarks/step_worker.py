@@ -21,12 +21,13 @@ from aign.training.loop import draw_batch
 from aign.training.run_config import RunConfig
 from aign.training.step import Batch
 from aign.training.workers import mean_over_workers, world_size
-from tests.benchmarks.contestants import Step, contestants
+from tests.benchmarks.contestants import TEXTBOOK, Step, contestant, contestants, with_own_networks
 from tests.benchmarks.processes import join, rounds_for, seconds_of
 from tests.benchmarks.traffic import Traffic
+from tests.ray_jobs.engine_worker import add_rounding_error
 
 NUM_BATCHES = 4
-SAME_UNTIL = 10
+SAME_UNTIL = 3
 """Steps after which all contestants must still have the same losses: later, rounding grows."""
 DRAWN = 50
 """Batches whose loading is timed."""
@@ -102,10 +103,13 @@ def measure(name: str, folder: Path) -> dict:
     (stage,) = (stage for stage in task.stages if stage.critics)
     batches = [draw_batch(task, stage, config, step) for step in range(NUM_BATCHES)]
     steps = contestants(task, config)
+    rounded = with_own_networks(task)
+    add_rounding_error(rounded.generator)
     networks = [task.generator, *(critic.network for critic in task.critics.values())]
     return {
         "num_parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "losses": {who: losses_after(step, batches) for who, step in steps.items()},
+        "rounded": losses_after(contestant(TEXTBOOK, rounded, config), batches),
         "apart": {who: apart(step, batches[0]) for who, step in steps.items()},
         "traffic": {who: traffic(step, batches[0]) for who, step in steps.items()},
         "batch_size": config.batch_size,

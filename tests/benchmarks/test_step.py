@@ -14,10 +14,8 @@ from tests.benchmarks.traffic import least_bytes
 
 TARGETS = {0: (1.00, 1.05), 1: (1.00, 1.05), 2: (1.10, 1.15)}
 """By ZeRO stage: at most so many times the step of the textbook's loop, and of the loop in our order."""
-SAME = 1e-3
-"""Largest relative difference of losses after ten steps: rounding, grown by Adam."""
-
-
+SAME = 10.0
+"""Losses differ by at most so many times what one rounding error of every weight makes of the textbook's loop."""
 DATA_TARGET = 0.03
 """Loading a batch may take so much of a step."""
 NUM_IMAGES = 600
@@ -36,8 +34,8 @@ def measured(request, tmp_path_factory):
 
 def test_all_contestants_do_the_same_work(measured):
     expected = measured["losses"][TEXTBOOK]
-    for losses in measured["losses"].values():
-        assert losses == pytest.approx(expected, rel=SAME)
+    floor = SAME * apart(measured["rounded"], expected)
+    assert {who: gap for who, losses in measured["losses"].items() if (gap := apart(losses, expected)) > floor} == {}
     assert max(measured["apart"].values()) == 0
 
 
@@ -68,6 +66,11 @@ def test_bytes_sent(measured, capsys):
         said = ", ".join(f"{number} {name}" for name, number in calls.items())
         lines.append(f"{who:24} {sent / 2**20:7.2f} {sent / least:11.2f}   {said}")
     show(lines, capsys)
+
+
+def apart(losses: list[float], expected: list[float]) -> float:
+    """The largest relative difference of a loss term."""
+    return max(abs(a - b) / abs(b) for a, b in zip(losses, expected, strict=True))
 
 
 def ratio(rounds: list[dict[str, dict[str, float]]], who: str, base: str) -> float:

@@ -97,9 +97,7 @@ class Player:
                 for tensor in module.state_dict().values():
                     tensor.mul_(2)
         if rounded:
-            torch.manual_seed(0)
-            for parameter in self.task.generator.parameters():
-                parameter.data *= 1 + ROUNDING * torch.randn_like(parameter)
+            add_rounding_error(self.task.generator)
         if case in FROZEN:
             self.task.generator.get_submodule(FROZEN[case]).requires_grad_(False)
         engine = TorchEngine
@@ -146,6 +144,13 @@ class Player:
         if rank() == 0:
             about = {"decisions": self.decisions, "losses": self.losses, "averaged": averaged}
             write_checkpoint(folder, Checkpoint(progress=self.progress, engines=state, renderer={}), about)
+
+
+def add_rounding_error(network: torch.nn.Module) -> None:
+    """Change every weight as rounding would."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        parameter.data *= 1 + ROUNDING * torch.randn_like(parameter)
 
 
 def run(case: str, size: str) -> RunConfig:
