@@ -19,6 +19,7 @@ from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
 from aign.data.streams import Share, Stream, draw
+from aign.seeding import generator_alone
 from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
 
 CALIBRATION = 128
@@ -162,7 +163,7 @@ class Compressing(Task):
             elif name in thin:
                 sizes[name] = thin[name]
         network = copied_thin(self.source.network, sizes)
-        with torch.random.fork_rng(devices=[]):
+        with generator_alone():
             torch.manual_seed(self._seed)
             for module in network.modules():
                 if hasattr(module, "reset_parameters"):

@@ -23,6 +23,7 @@ from aign.data.cache import made_once
 from aign.data.image_streams import as_floats, numbers_of
 from aign.data.images import ImageSet
 from aign.errors import UserError
+from aign.seeding import generator_alone
 
 Images = Float[Tensor, "batch channels height width"]
 """In [0, 1]."""
@@ -134,7 +135,7 @@ class Classifier:
         for rows in (learnt, held_out):
             _check_classes(labels[rows], num_classes, subject)
         channels, height, width = images.shape[1:]
-        with torch.random.fork_rng(devices=[]):
+        with generator_alone():
             torch.manual_seed(seed)
             trunk = Trunk((channels, min(height, MOST_PX), min(width, MOST_PX)))
             head = nn.Linear(NUM_FEATURES, num_classes)
@@ -170,7 +171,7 @@ class Classifier:
         try:
             tensors, facts = _read(Path(path))
             channels, height, width = map(int, facts["size"].split("x"))
-            with torch.random.fork_rng(devices=[]):  # first weights are replaced: nothing random happens here
+            with generator_alone():  # first weights are replaced: nothing random happens here
                 trunk, head = Trunk((channels, height, width)), nn.Linear(NUM_FEATURES, len(tensors["head.bias"]))
             network = nn.ModuleDict({"trunk": trunk, "head": head})
             network.load_state_dict(tensors)

@@ -8,6 +8,7 @@ from typing import Any
 from aign.compression.plan import Compression
 from aign.compression.task import compressed
 from aign.errors import UserError
+from aign.seeding import generator_alone
 from aign.tasks import TASKS
 from aign.tasks.base import Preset, Task, num_parts
 from aign.training.config import TrainingConfig
@@ -69,8 +70,9 @@ class RunConfig:
 
     def make_task(self, device: Any = "cpu") -> Task:
         """The task with its data and networks as they are before anything is learnt or loaded."""
-        task = find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
-        return compressed(task, self.compression, self.training.seed, device) if self.compression else task
+        with generator_alone():
+            task = find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
+            return compressed(task, self.compression, self.training.seed, device) if self.compression else task
 
     def check_batch(self, num_workers: int) -> None:
         """Raises UserError unless each stream has an equal part of the batch, and each worker a portion of it."""

@@ -1,8 +1,10 @@
 """A run's config: presets with changes, to JSON and back, and the mistakes that are named."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from aign.errors import UserError
 from aign.tasks import TASKS
@@ -62,3 +64,19 @@ def test_a_batch_may_divide_unevenly_among_workers_but_not_leave_one_without():
         config.check_batch(6)
     with pytest.raises(UserError, match=r"2 accumulated parts.*use 12 or more"):
         RunConfig.of("pose", batch_size=10, accumulate=2).check_batch(3)
+
+
+def test_runs_that_are_made_at_once_begin_with_the_weights_of_their_seeds():
+    def weights(seed):
+        generator = RunConfig.of("pose", width=16, seed=seed).make_task().generator
+        return [weight.tolist() for weight in generator.parameters()]
+
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(weights, range(4)))
+    assert at_once == [weights(seed) for seed in range(4)]
+
+
+def test_making_a_task_leaves_the_process_wide_generator_as_it_was():
+    before = torch.get_rng_state()
+    RunConfig.of("pose", width=16, seed=3).make_task()
+    assert torch.equal(torch.get_rng_state(), before)
