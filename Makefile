@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint bench equality faults cluster-test
+.PHONY: install demo test lint bench equality faults fuzz cluster-test
 
 install: $(INSTALLED)
 
@@ -33,6 +33,9 @@ equality: $(INSTALLED)
 
 faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz
 
 cluster-test: $(INSTALLED)
 	$(BIN)/python -m tests.clusters
