@@ -8,6 +8,7 @@ from ray_jobs.launch import start_ray
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.sweeps.book import Book, Record
+from ray_jobs.sweeps.checks import check_trials
 from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
@@ -19,6 +20,7 @@ def command(argv: list[str]) -> None:
     sweep = plan(argv)
     sweep = sweep.with_job(check(sweep.job))
     sweep.check_existing()
+    check_trials(sweep)
     if sweep.options.dry_run:
         trials = f"{sweep.num_trials} trials, {sweep.options.max_concurrent} at a time"
         say_dry(sweep.to_json(), f"run {trials}, and write {sweep.folder.uri}", estimated(sweep))

@@ -48,6 +48,8 @@ class Work:
     """Its part of the steps that the command line names."""
     starts: int = 1
     """How often its workers will begin and end."""
+    runs: float = 1.0
+    """How many runs there are like it, itself included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Pace:
     """What one beginning and one end of its workers took beside the steps."""
 
     def hours(self, work: Work) -> float:
-        return (work.steps * self.step_seconds + work.starts * self.other_seconds) / 3600
+        return work.runs * (work.steps * self.step_seconds + work.starts * self.other_seconds) / 3600
 
 
 class Paces:

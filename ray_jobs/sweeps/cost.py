@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from ray_jobs.job import Job
 from ray_jobs.reports.estimate import Work, estimate, to_do
 from ray_jobs.reports.history import READERS, read_lines
@@ -14,6 +14,9 @@ from ray_jobs.reports.stored import Attempt, Cost, find_runs, read_attempts
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.book import Record, read_records
 from ray_jobs.sweeps.plan import Sweep, trial_folder
+
+MOST_ESTIMATED = 50
+"""Trials that an estimate looks at, evenly spaced; the others are taken to be as these."""
 
 
 def spent(folder: Store) -> Cost:
@@ -32,21 +35,29 @@ def _attempts(run: Store) -> Sequence[Attempt]:
 def estimated(sweep: Sweep) -> str:
     """What the trials that are not over will cost."""
     options = sweep.options
+    to_go = _to_go(sweep)
+    chosen = to_go[:: math.ceil(len(to_go) / MOST_ESTIMATED)] if to_go else []
+    each = len(to_go) / max(1, len(chosen))
     with ThreadPoolExecutor(READERS) as pool:
-        works = [_started(sweep, work) for of_trial in pool.map(to_do, _jobs(sweep)) for work in of_trial]
+        works = [_started(sweep, work, each) for of_trial in pool.map(to_do, _jobs(sweep, chosen)) for work in of_trial]
     at_most = options.scheduler == "asha" or options.budget_hours is not None
     return estimate(works, options.price_per_worker_hour, at_most=at_most)
 
 
-def _jobs(sweep: Sweep) -> list[Job]:
-    """The runs of the trials that are not over."""
+def _to_go(sweep: Sweep) -> list[Record]:
+    """The trials that are not over."""
     records = {record.trial: record for record in read_records(sweep.folder)}
+    found = [records.get(trial) or Record(trial=trial, point={}) for trial in range(sweep.num_trials)]
+    return [record for record in found if not record.is_over]
+
+
+def _jobs(sweep: Sweep, records: Sequence[Record]) -> list[Job]:
+    """Their runs."""
     found = []
-    for trial in range(sweep.num_trials):
-        record = records.get(trial) or Record(trial=trial, point={})
-        if not record.is_over:
-            with contextlib.suppress(UserError):  # values that cannot be trained: that trial costs nothing
-                found.append(sweep.trial_job(record.run or f"{trial_folder(trial)}/0", _values(sweep, trial)))
+    for record in records:
+        with contextlib.suppress(NotTrainable):  # that trial costs nothing
+            run = record.run or f"{trial_folder(record.trial)}/0"
+            found.append(sweep.trial_job(run, _values(sweep, record.trial)))
     return found
 
 
@@ -56,8 +67,7 @@ def _values(sweep: Sweep, trial: int) -> Mapping[str, str]:
     return space.middle() if sweep.options.search == "optuna" else space.values(sweep.points[trial])
 
 
-def _started(sweep: Sweep, work: Work) -> Work:
+def _started(sweep: Sweep, work: Work, runs: float) -> Work:
     """Members of a population end where they wait for each other, and begin again."""
-    if sweep.options.scheduler != "pbt":
-        return work
-    return dataclasses.replace(work, starts=math.ceil(work.steps / sweep.perturb_every))
+    starts = math.ceil(work.steps / sweep.perturb_every) if sweep.options.scheduler == "pbt" else 1
+    return dataclasses.replace(work, starts=starts, runs=runs)

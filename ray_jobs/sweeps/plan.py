@@ -2,19 +2,21 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from aign.errors import UserError
+from aign.errors import NotTrainable, UserError
 from aign.options import absolute
 from aign.training.run_config import RunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
 from ray_jobs.job import Job, Placement
 from ray_jobs.options import DryRun, places_in, spelling, split_option, split_options
+from ray_jobs.preflight import check_engine
 from ray_jobs.runs import differences, read_export
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.space import Point, Space
@@ -22,6 +24,8 @@ from ray_jobs.sweeps.space import Point, Space
 COMPRESS = "compress"
 SWEEP_FILE = "sweep.json"
 RANDOM_TRIALS = 16
+MOST_TRIALS = 10_000
+"""Ray Tune holds all of them at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,8 @@ class Options(DryRun):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} = {value}", "nothing would happen", "give more than zero")
+        if (self.trials or 0) > MOST_TRIALS:
+            raise UserError(f"trials = {self.trials}", f"one sweep holds {MOST_TRIALS:,} at most", "give fewer")
         if self.scheduler == "pbt" and self.search != "random":
             raise UserError(f"search = {self.search}", "a population begins at random points", "leave --search out")
         if self.cost is not None and self.scheduler != "none":
@@ -73,6 +79,12 @@ class Options(DryRun):
 
 CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file", "dry_run", "price_per_worker_hour")
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
+NOT_SEARCHED = {
+    "from",
+    "init_from",
+    *(field.name for kind in (Placement, DryRun) for field in dataclasses.fields(kind)),
+}
+"""Options of a run that decide none of its numbers, and where it begins, which is the same for all trials."""
 SHARED = ("sweep", "space", "run")
 """What may not, in sweep.json."""
 
@@ -108,7 +120,10 @@ class Sweep:
     def points(self) -> list[Point]:
         """Where a random or grid search looks, by trial."""
         if self.options.search == "grid":
-            return self.space.grid()[: self.options.trials]
+            if self.options.trials is None and MOST_TRIALS < self.space.size < math.inf:
+                reason = f"has {self.space.size:,} combinations, more than {MOST_TRIALS:,}, which one sweep holds"
+                raise UserError("--search grid", reason, "add --trials, or search random")
+            return self.space.grid(self.options.trials or MOST_TRIALS)
         return self.space.samples(self.options.sweep_seed, self.options.trials or RANDOM_TRIALS)
 
     @property
@@ -116,11 +131,28 @@ class Sweep:
         return self.options.trials or RANDOM_TRIALS if self.options.search == "optuna" else len(self.points)
 
     def trial_job(self, run: str, values: Mapping[str, str]) -> Job:
-        """The job of a trial; ``run`` is its folder in the sweep's. Raises UserError for a value that cannot be."""
-        job = read_job([*self.argv, *as_arguments(values)])
+        """The job of a trial; ``run`` is its folder in the sweep's. Raises NotTrainable for values that cannot be."""
+        if self.argv[:1] == (COMPRESS,):
+            compress_options.opened(self.argv[1])  # a run that cannot be read now is no fault of the values
+        try:
+            job = read_job([*self.argv, *as_arguments(values)])
+            job.run.check_batch(job.placement.workers.most)
+            check_engine(job)
+        except UserError as error:
+            raise NotTrainable(error.value, error.reason, error.remedy) from None
         return dataclasses.replace(
             job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
         )
+
+    def corners(self) -> Iterator[tuple[str, Job]]:
+        """Each option at each of its alternatives and at the ends of its ranges, the others at their middles.
+
+        Gives the option's name and the job. Raises UserError for a value that cannot be.
+        """
+        middle = self.space.middle()
+        for name, alternatives in self.space.options.items():
+            for value in (corner for alternative in alternatives for corner in alternative.corners):
+                yield name, self.trial_job("trials/check", middle | {name: value})
 
     def measured(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         """What an evaluation, as JSON, says of a trial. Raises UserError if the metric is not measured."""
@@ -187,6 +219,8 @@ def plan(argv: Sequence[str]) -> Sweep:
     options, rest = split_options(Options, argv, "aign sweep TASK")
     rest = _anywhere(rest)
     space = Space.read(options.space, options.space_file)
+    for name in space.options.keys() & NOT_SEARCHED:
+        raise UserError(spelling(name), "cannot be searched: no result depends on it", "leave it out of the space")
     of_sizes = rest[:1] == [COMPRESS]  # which have no default, so one of those searched takes its place
     job = read_job([*rest, *as_arguments(space.middle())] if of_sizes else rest)
     for name in space.options:
@@ -196,10 +230,9 @@ def plan(argv: Sequence[str]) -> Sweep:
         job = dataclasses.replace(job, name=job.name.replace(f"-{job.run.preset}-", "-sweep-"))
     sweep = Sweep(options, space, job, tuple(rest))
     _check_population(sweep)
-    for name, alternatives in space.options.items():
-        for alternative in alternatives:
-            others = {other: value for other, value in space.middle().items() if of_sizes and other != name}
-            sweep.trial_job("trials/check", others | {name: alternative.middle})
+    for _ in sweep.corners():
+        pass
+    _ = sweep.points
     return sweep
 
 

@@ -28,6 +28,8 @@ RESAMPLED = 0.25
 """How often a number is drawn anew instead."""
 TRIES = 20
 """Draws for each point that is wanted, in spaces that hold few."""
+MOST_ALTERNATIVES = 100
+"""Of one option: each is checked before anything starts."""
 
 Point = dict[str, float | int]
 """One place in a space: ``OPTION`` says which of its alternatives, ``OPTION.ALTERNATIVE.NUMBER`` a number in it."""
@@ -76,6 +78,17 @@ class Range:
     def middle(self) -> float | int:
         return self._from_unit(0.5)
 
+    @property
+    def ends(self) -> list[float | int]:
+        """Both, and of whole numbers the second, which few divisors of the first divide too."""
+        whole = [self.low + 1] if self.kind == "int" else []
+        return [self.clipped(value) for value in (self.low, *whole, self.high)]
+
+    @property
+    def size(self) -> float:
+        """How many numbers there are; infinite where they have a fraction."""
+        return self.high - self.low + 1 if self.kind == "int" else math.inf
+
     def to_unit(self, value: float) -> float:
         """Where in the range a number lies, 0 to 1."""
         low, high, value = (math.log(x) if self.kind == "log" else x for x in (self.low, self.high, value))
@@ -104,10 +117,23 @@ class Alternative:
         """The spelling with the number in the middle of each range."""
         return self.spelled([interval.middle for interval in self.ranges])
 
+    @property
+    def corners(self) -> list[str]:
+        """The spelling with the ends of its ranges, all together and each beside the middles of the others."""
+        middles, ends = [interval.middle for interval in self.ranges], [interval.ends for interval in self.ranges]
+        points = [[low for low, *_ in ends], [high for *_, high in ends]]
+        points += [[*middles[:k], end, *middles[k + 1 :]] for k, own in enumerate(ends) for end in own]
+        return list(dict.fromkeys(self.spelled(point) for point in points))
+
+    @property
+    def size(self) -> float:
+        """How many values it has."""
+        return math.prod(interval.size for interval in self.ranges)
+
     def spelled(self, numbers: Sequence[float]) -> str:
         """The spelling with numbers in place of ranges."""
         left = iter(numbers)
-        return RANGE.sub(lambda _: f"{next(left):g}", self.spelling)
+        return RANGE.sub(lambda _: _spelled(next(left)), self.spelling)
 
 
 class Space:
@@ -115,7 +141,8 @@ class Space:
 
     def __init__(self, options: Mapping[str, Sequence[str]]) -> None:
         self.options = {name: [Alternative(spelling) for spelling in options[name]] for name in options}
-        for alternatives in self.options.values():
+        for name, alternatives in self.options.items():
+            _check_alternatives(name, [alternative.spelling for alternative in alternatives])
             for alternative in alternatives:
                 _ = alternative.ranges  # a mistake shows now
 
@@ -161,6 +188,7 @@ class Space:
         """Random points, no two the same; fewer than ``count`` where there are no more. A pure function."""
         rng = np.random.default_rng(seed)
         found: dict[tuple, Point] = {}
+        count = int(min(count, self.size))
         for _ in range(TRIES * count):
             point = self._sample(rng)
             found.setdefault(tuple(self.values(point).items()), point)
@@ -168,18 +196,24 @@ class Space:
                 break
         return list(found.values())
 
+    @property
+    def size(self) -> float:
+        """How many points there are; infinite where numbers have a fraction."""
+        return math.prod(sum(choice.size for choice in choices) for choices in self.options.values())
+
     def _sample(self, rng: np.random.Generator) -> Point:
         point: Point = {name: int(rng.integers(len(choices))) for name, choices in self.options.items()}
         return point | {name: self.ranges[name].sample(rng) for name in self.own_ranges(point)}
 
-    def grid(self) -> list[Point]:
-        """Every combination of alternatives. Raises UserError if there are ranges."""
+    def grid(self, count: int) -> list[Point]:
+        """The first combinations of alternatives, so many or all. Raises UserError if there are ranges."""
         if self.ranges:
             name = next(iter(self.ranges)).split(".")[0]
             raise UserError(f"--search grid with {name}", "a range has no end of values", "list them, or search random")
         names = list(self.options)
         sizes = [range(len(alternatives)) for alternatives in self.options.values()]
-        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*sizes)]
+        first = itertools.islice(itertools.product(*sizes), count)
+        return [dict(zip(names, chosen, strict=True)) for chosen in first]
 
     def explore(self, point: Point, rng: np.random.Generator) -> Point:
         """A point near this one: alternatives stay, numbers move."""
@@ -208,10 +242,28 @@ def _read_file(file: Path) -> dict[str, list[str]]:
         entries = tomllib.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"--space-file {file}", str(error), "give a TOML file: OPTION = VALUE or a list") from None
-    return {
-        name.replace("-", "_"): [str(value) for value in (values if isinstance(values, list) else [values])]
-        for name, values in entries.items()
-    }
+    found = {}
+    for name, values in entries.items():
+        listed = values if isinstance(values, list) else [values]
+        if any(isinstance(value, list | dict) for value in listed):
+            raise UserError(f"--space-file {file}", f"{name} is neither a value nor a list of values", "write one")
+        found[name.replace("-", "_")] = [str(value) for value in listed]
+    return found
+
+
+def _check_alternatives(name: str, spellings: Sequence[str]) -> None:
+    if not all(spellings) or not spellings:
+        raise UserError(f"space of {name}", "has an alternative without a value", "write one, or leave it out")
+    if len(spellings) > MOST_ALTERNATIVES:
+        reason = f"has {len(spellings):,} alternatives, more than {MOST_ALTERNATIVES}"
+        raise UserError(f"space of {name}", reason, "write a range: {int:0:4999}, say")
+    twice = next((spelling for spelling in spellings if spellings.count(spelling) > 1), None)
+    if twice is not None:
+        raise UserError(f"space of {name}", f"has {twice} twice", "leave one of them out")
+
+
+def _spelled(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _short(value: float) -> float:

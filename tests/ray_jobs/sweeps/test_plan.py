@@ -81,9 +81,20 @@ def test_trials_that_differ_in_the_seed_only_are_one_group(tmp_path):
         (["--space", "alpha=gnc", *RUN, "--stepz", "3"], "did you mean --steps"),
         ([*RUN], "nothing to search"),
         (["--space", "alpha=gnc", *RUN, "--price-per-worker-hour", "-1"], "less than zero"),
+        (["--space", "name=a|b", *RUN], "--name"),
+        (["--space", "from=x", *RUN], "--from"),
+        (["--space", "workers=1|2", *RUN], "--workers"),
+        (["--space", "alpha=gnc", "--metric", "nope", *RUN], "--metric nope"),
+        (["--space", "alpha=gnc", "--cost", "nope", *RUN], "--cost nope"),
+        (["--space", "data=generated|cmu", *RUN], "AIGN_DATA"),
+        (["--space", "batch_size={int:1:7}", *RUN], "batch_size = 1"),
+        (["--space", "batch_size={int:4:8}", *RUN], "batch_size = 5"),
+        (["--space", "alpha=fixed:{-2:2}{-2:2}", *RUN], "alpha"),
+        (["--space", "alpha=fixed:{-2:2}", "--trials", "1000000000", *RUN], "trials = 1000000000"),
     ],
 )
-def test_refused_in_one_line(refused, argv, says, tmp_path):
+def test_refused_in_one_line(refused, argv, says, tmp_path, monkeypatch):
+    monkeypatch.delenv("AIGN_DATA", raising=False)
     assert says in refused(command, "pose", *argv, "--storage", tmp_path, "--dry-run")
 
 
@@ -137,3 +148,13 @@ def test_a_sweep_that_cannot_be_read_back_is_one_line(text, tmp_path):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(UserError, match=r"sweep.json: not readable"):
         Sweep.stored(Store(tmp_path))
+
+
+def test_a_dry_run_looks_at_a_few_trials_of_many(tmp_path, monkeypatch):
+    looked_at = []
+    own = Sweep.trial_job
+    monkeypatch.setattr(Sweep, "trial_job", lambda *given: looked_at.append(given) or own(*given))
+    command(
+        ["pose", "--space", "seed={int:0:100000}", "--trials", "9000", *RUN, "--storage", str(tmp_path), "--dry-run"]
+    )
+    assert len(looked_at) < 100

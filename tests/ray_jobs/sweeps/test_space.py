@@ -37,7 +37,7 @@ def test_random_points_are_different_valid_and_a_pure_function_of_the_seed(space
 def test_a_space_with_few_points_gives_them_all_once():
     space = Space.read(["alpha=gnc|fixed:1", "seed=0|1|2"])
     assert len(space.samples(0, 50)) == 6
-    grid = [tuple(space.values(point).values()) for point in space.grid()]
+    grid = [tuple(space.values(point).values()) for point in space.grid(100)]
     assert grid == [(alpha, seed) for alpha in ("gnc", "fixed:1") for seed in "012"]
 
 
@@ -83,6 +83,9 @@ def test_exploring_a_point_moves_the_numbers_that_it_uses_only(space):
         (["alpha=fixed:{0:inf}"], "up to a larger"),
         (["lr={log:0:1}"], "logarithm"),
         (["n={int:1:2.5}"], "whole numbers"),
+        (["alpha=gnc|"], "without a value"),
+        (["alpha=gnc|fixed:1|gnc"], "gnc twice"),
+        (["seed=" + "|".join(map(str, range(5000)))], "5,000 alternatives"),
     ],
 )
 def test_refusals(entries, says):
@@ -90,8 +93,34 @@ def test_refusals(entries, says):
         Space.read(entries)
 
 
+def test_corners_are_the_ends_of_all_ranges_together_and_of_each_alone():
+    space = Space.read(["alpha=piecewise:0={-2:2},1={0:1}|gnc", "n={int:4:8}"])
+    first, second = space.options["alpha"]
+    ends = [("-2", "0"), ("2", "1"), ("-2", "0.5"), ("2", "0.5"), ("0", "0"), ("0", "1")]
+    assert set(first.corners) == {f"piecewise:0={a},1={b}" for a, b in ends}
+    assert second.corners == ["gnc"]
+    assert space.options["n"][0].corners == ["4", "8", "5"]
+
+
+def test_a_space_knows_its_size_and_as_many_points_are_drawn():
+    assert Space.read(["alpha=gnc|fixed:1", "n={int:1:3}|7"]).size == 8
+    assert len(Space.read(["alpha=gnc|fixed:1", "n={int:1:3}|7"]).samples(0, 10**9)) == 8
+    assert Space.read(["alpha=fixed:{0:1}"]).size == math.inf
+
+
+def test_a_large_whole_number_is_spelled_whole():
+    assert Space.read(["n={int:1:5000001}"]).options["n"][0].spelled([5000001]) == "5000001"
+
+
+@pytest.mark.parametrize("text", ["alpha = []", "[alpha]\nx = 1", "alpha = [[1]]"])
+def test_a_file_without_values_is_refused(tmp_path, text):
+    (tmp_path / "space.toml").write_text(text)
+    with pytest.raises(UserError, match="alpha"):
+        Space.read([], tmp_path / "space.toml")
+
+
 def test_a_file_that_cannot_be_read_and_a_grid_of_ranges_are_refused(tmp_path, space):
     with pytest.raises(UserError, match="space-file"):
         Space.read([], tmp_path / "absent.toml")
     with pytest.raises(UserError, match="no end of values"):
-        space.grid()
+        space.grid(100)
