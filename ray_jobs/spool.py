@@ -71,6 +71,11 @@ class Spool:
         """How many files, folders and removals have not yet arrived."""
         return len(self._waiting)
 
+    @property
+    def error(self) -> UserError | None:
+        """What has stopped the sending for good."""
+        return self._error
+
     def begin(self, attempt: Attempt) -> None:
         """What is put from here on is of this attempt."""
         self._entries.attempt = attempt

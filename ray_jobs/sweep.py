@@ -14,6 +14,8 @@ from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
 from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
 
+AGAIN = "the same command goes on from there"
+
 
 def command(argv: list[str]) -> None:
     """Parse, check, run the trials that are not over, report; ``--dry-run`` stops after the checks."""
@@ -28,9 +30,26 @@ def command(argv: list[str]) -> None:
     with StopSignal() as stop, Bars() as bars:
         book = run(sweep, stop, bars)
         _report(sweep, book, bars)
-    to_go = sum(not book.is_over(trial) for trial in range(sweep.num_trials))
-    if to_go and stop.signum:
-        raise Stopped(f"{sweep.job.name} stopped with {to_go} of {sweep.num_trials} trials to go", stop.signum)
+    check_end(sweep, book, stop.signum)
+
+
+def check_end(sweep: Sweep, book: Book, signum: int | None) -> None:
+    """Raises Stopped for a sweep that was asked to stop, and RuntimeError for one that did not come to its end."""
+    name, planned = sweep.job.name, sweep.num_trials
+    to_go = sum(not book.is_over(trial) for trial in range(planned))
+    if to_go and signum and not book.broken:
+        raise Stopped(f"{name} stopped with {to_go} of {planned} trials to go", signum)
+    if book.broken:
+        raise RuntimeError(f"{name} ended with {to_go} of {planned} trials to go: {book.broken}; {AGAIN}")
+    records = book.in_order()
+    crashed = [record for record in records if record.status == "crashed"]
+    if crashed:
+        reason = f"trial {crashed[0].trial:03d}: {crashed[0].reason}"
+        raise RuntimeError(f"{name}: {len(crashed)} of {planned} trials crashed ({reason}); {AGAIN}")
+    if to_go and sweep.options.budget_hours is None:
+        raise RuntimeError(f"{name} ended with {to_go} of {planned} trials to go; {AGAIN}")
+    if records and all(record.status == "failed" for record in records):
+        raise RuntimeError(f"{name}: none of {planned} trials can be trained; trial 000: {records[0].reason}")
 
 
 def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
@@ -50,7 +69,10 @@ def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
             start_ray(sweep.job, num_jobs=sweep.options.max_concurrent)
             run_trials(sweep, book, show, stop)
     finally:
-        write_report(sweep, book.in_order(), book.put)
+        try:
+            write_report(sweep, book.in_order(), book.put)
+        except Exception as error:  # it only tells: the trials' results are what matters
+            bars.say(f"no report: {type(error).__name__}: {error}; aign report {sweep.folder.uri} tries it again")
         book.close()
     return book
 

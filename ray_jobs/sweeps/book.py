@@ -15,13 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from aign.errors import UserError
+from aign.stored import read_json
 from ray_jobs.spool import Spool, waiting_room
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed", "crashed"]
-"""stopped: by the scheduler; failed: its values cannot be trained; crashed: something else, so it is tried again."""
+"""stopped: by the scheduler; failed: its values cannot be trained; crashed: all else, so it is tried again."""
 OVER = ("finished", "stopped", "failed")
 TRIAL_FILE = "trial.json"
 SECONDS_TO_SEND = 60.0
@@ -56,6 +57,8 @@ class Record:
         known = {key: result[key] for key in ("path", "metrics", "measured_on", "step", "clock") if key in result}
         if "reason" in result:
             return replace(self, **known, status="failed", reason=result["reason"], seconds=seconds)
+        if "broken" in result:
+            return replace(self, **known, status="crashed", reason=result["broken"], seconds=seconds)
         objective = result["objective"]
         history = [(clock, value) for clock, value in self.history if clock < result["clock"]]
         history += [(result["clock"], objective)]
@@ -73,9 +76,12 @@ class Book:
     def __init__(self, sweep: Sweep, say: Callable[[str], None]) -> None:
         self.sweep = sweep
         folder = sweep.folder
+        self.broken = ""
+        """Why no trial can go on, and the sweep must end; empty as long as they can."""
         self._spool = Spool(folder, waiting_room(folder), say)
         self._spool.flush(SECONDS_TO_SEND)
-        self.records = {record.trial: record for record in read_records(folder)}
+        sweep.check_existing()  # others may have begun it since
+        self.records = {record.trial: record for record in read_records(folder, say)}
         self._spool.put(SWEEP_FILE, json.dumps(sweep.to_json(), indent=1).encode())
         self._began: dict[int, float] = {}
 
@@ -100,21 +106,32 @@ class Book:
         self._write(replace(record, point=point, status="running", reason=""))
 
     def result(self, trial: int, result: dict[str, Any]) -> Record:
+        self.broken = self.broken or result.get("broken", "")
         return self._write(self.records[trial].after(result, self._seconds(trial)))
 
     def end(self, trial: int, status: Status, reason: str = "") -> Record:
         record = self.records[trial]
-        if record.status == "failed":  # its last result said so
+        if record.status in ("failed", "crashed"):  # its last result said so
             return record
         return self._write(replace(record, status=status, reason=reason, seconds=self._seconds(trial)))
 
     def put(self, path: str, data: bytes) -> None:
-        """A file for the sweep's folder."""
-        self._spool.put(path, data)
+        """A file for the sweep's folder. What the disk or the store refuses for good ends the sweep, in ``broken``."""
+        try:
+            self._spool.put(path, data)
+        except UserError as error:
+            self.broken = self.broken or str(error)
+        self.broken = self.broken or str(self._spool.error or "")
 
     def close(self) -> None:
+        """Send the rest; what has not arrived is ``broken`` too."""
         self.put("trials.csv", table(self.in_order()).to_csv(index=False).encode())
-        self._spool.close(SECONDS_TO_SEND)
+        try:
+            self._spool.close(SECONDS_TO_SEND)
+        except UserError as error:
+            self.broken = self.broken or str(error)
+        if self._spool.num_waiting:
+            self.broken = self.broken or f"{self._spool.num_waiting} results have not arrived"
 
     def _seconds(self, trial: int) -> float:
         return round(time.monotonic() - self._began[trial], 1)
@@ -125,17 +142,17 @@ class Book:
         return record
 
 
-def read_records(folder: Store) -> list[Record]:
-    """The records of a sweep in storage. Raises UserError for one that cannot be read."""
+def read_records(folder: Store, say: Callable[[str], None] = lambda text: None) -> list[Record]:
+    """The records of a sweep in storage; says which cannot be read: those trials are tried again."""
     records = []
     for name in folder.names("trials"):
         path = f"trials/{name}/{TRIAL_FILE}"
         try:
-            records.append(Record(**json.loads(folder.read(path))))
+            records.append(read_json(folder.read(path), f"{folder.uri}/{path}", Record, "its trial is tried again"))
         except FileNotFoundError:
             continue
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{folder.uri}/{path}", f"is not a trial's record ({error})", "remove it") from None
+        except UserError as damage:
+            say(f"skipped a damaged record: {damage}")
     return records
 
 

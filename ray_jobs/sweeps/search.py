@@ -60,14 +60,14 @@ class OptunaSearch(Searcher):
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._asked and "reason" not in result and self._cost is None:
+        if trial_id in self._asked and not result.keys() & {"reason", "broken"} and self._cost is None:
             self._asked[trial_id].report(result["objective"], result["clock"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._asked.pop(trial_id, None)
         if trial is None:
             return
-        if error or result is None or "reason" in result:
+        if error or result is None or result.keys() & {"reason", "broken"}:
             self._study.tell(trial, state=TrialState.FAIL)
         elif result.get("done") and result.get("finished"):
             costs = [result[f"metrics/{self._cost}"]] if self._cost else []  # Tune has made one level of it

@@ -20,13 +20,13 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
-from aign.errors import UserError
+from aign.errors import NotTrainable, UserError
 from ray_jobs.attempts import AlreadyRuns
 from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
 from ray_jobs.events import Event
 from ray_jobs.launch import launch
 from ray_jobs.stopping import Stopped, StopSignal
-from ray_jobs.storage import Store
+from ray_jobs.storage import Store, StoreAway
 from ray_jobs.sweeps.plan import Sweep, trial_folder
 from ray_jobs.threads import in_thread
 
@@ -68,7 +68,10 @@ class Trial(tune.Trainable):
         self._running: Future[bool] | None = None
 
     def step(self) -> dict[str, Any]:
-        """Up to the next evaluation or the end; values with which there is nothing to measure are a result too."""
+        """Up to the next evaluation or the end.
+
+        Values that cannot be trained are a result too, ``reason``; so is a place where no trial can run, ``broken``.
+        """
         try:
             while True:
                 if self._running is None:
@@ -79,10 +82,15 @@ class Trial(tune.Trainable):
                 if self._running.result():
                     return self._end()
                 self._running = None
-        except UserError as error:
-            worst = -math.inf if self.sweep.options.maximize else math.inf
-            failed = {"objective": worst, "reason": str(error), DONE: True}
-            return {**self.last, "path": self._path_as_json(), **failed}
+        except NotTrainable as error:
+            return self._ended_by("reason", error)
+        except (UserError, StoreAway, OSError) as error:
+            return self._ended_by("broken", error)
+
+    def _ended_by(self, what: str, error: Exception) -> dict[str, Any]:
+        worst = -math.inf if self.sweep.options.maximize else math.inf
+        said = " ".join(str(error).split())
+        return {**self.last, "path": self._path_as_json(), "objective": worst, what: said, DONE: True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / POINTER).write_text(json.dumps({"path": self._path_as_json(), "last": self.last}))
@@ -96,7 +104,7 @@ class Trial(tune.Trainable):
         self._stop.signum = signal.SIGTERM
         if self._running is not None:
             # what was learnt is as safe as it gets; what went wrong matters to nobody any more
-            with contextlib.suppress(NotYet, UserError, RuntimeError):
+            with contextlib.suppress(NotYet, Exception):
                 self._running.result(SECONDS_TO_STOP)
 
     # --- the run ---------------------------------------------------------------------------------------------------
@@ -127,13 +135,16 @@ class Trial(tune.Trainable):
                 every = self.sweep.perturb_every
                 begun = next(iter(checkpoint_steps(job.folder)), 0)
                 job = replace(job, until=(begun // every + 1) * every)
+            deadline = time.monotonic() + SECONDS_TO_STOP
             while True:
                 try:
                     launch(job, self._events.put, self._stop)
                     return True
                 except Stopped:
                     return False
-                except AlreadyRuns:  # an earlier process of this trial is still saving
+                except AlreadyRuns:  # an earlier process of this trial is still saving, or else somebody runs it
+                    if time.monotonic() > deadline:
+                        raise
                     time.sleep(1)
         finally:
             self._events.put({"kind": "over"})

@@ -52,7 +52,7 @@ def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
             name="sweep",
             storage_path=tempfile.mkdtemp(prefix="aign-tune-"),  # pointers only, and nobody resumes from them
             verbose=0,
-            stop=EndOfSweep(sweep.options.budget_hours, stop),
+            stop=EndOfSweep(sweep.options.budget_hours, stop, book),
             callbacks=[_Writer(book, show)],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
         ),
@@ -157,16 +157,17 @@ class _StaysHere:
 
 
 class EndOfSweep(_StaysHere, tune.Stopper):
-    """All trials end, saved, when the budget is used up or someone asks."""
+    """All trials end, saved, when the budget is used up, someone asks, or no trial can go on."""
 
-    def __init__(self, budget_hours: float | None, stop: StopSignal) -> None:
-        self._stop, self._end = stop, time.monotonic() + 3600 * budget_hours if budget_hours else None
+    def __init__(self, budget_hours: float | None, stop: StopSignal, book: Book) -> None:
+        self._stop, self._book = stop, book
+        self._end = time.monotonic() + 3600 * budget_hours if budget_hours else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return bool(self._stop.signum) or (self._end is not None and time.monotonic() > self._end)
+        return bool(self._stop.signum or self._book.broken) or (self._end is not None and time.monotonic() > self._end)
 
 
 class _Writer(_StaysHere, tune.Callback):

@@ -1,0 +1,120 @@
+"""How trials and sweeps end: only what values did counts as failed; what broke around them ends the sweep, open."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from aign.errors import NotTrainable, UserError
+from ray_jobs.attempts import AlreadyRuns, Superseded
+from ray_jobs.spool import Spool
+from ray_jobs.stopping import Stopped, StopSignal
+from ray_jobs.storage import StoreAway
+from ray_jobs.sweep import check_end
+from ray_jobs.sweeps import trial as trials
+from ray_jobs.sweeps.book import Book, Record, read_records
+from ray_jobs.sweeps.plan import plan
+from ray_jobs.sweeps.trial import Trial
+from ray_jobs.sweeps.tuning import EndOfSweep
+
+RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0"]
+ENVIRONMENT = [
+    UserError("s3://bucket", "credentials refused", "renew them"),
+    Superseded("run", "attempt 2 goes on", "follow it"),
+    AlreadyRuns("run", "runs already", "wait"),
+    StoreAway("s3://bucket: no answer"),
+    OSError(28, "No space left on device"),
+]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    argv = ["--space", "alpha=fixed:1|gnc", "--search", "grid", "--storage", str(tmp_path), "--name", "s"]
+    return plan(["pose", *argv, *RUN])
+
+
+@pytest.fixture
+def book(sweep):
+    book = Book(sweep, print)
+    yield book
+    book.close()
+
+
+@pytest.fixture
+def step(sweep, monkeypatch):
+    """What the first step of the first trial returns when its run raises an error."""
+
+    def step(error):
+        def launch(*_):
+            raise error
+
+        monkeypatch.setattr(trials, "launch", launch)
+        monkeypatch.setattr(trials, "SECONDS_TO_STOP", 0.0)
+        trial = Trial.__new__(Trial)
+        trial.sweep = sweep
+        trial._trial_info = type("Info", (), {"trial_name": "000"})()
+        trial._take({"spec": {"trial": 0, "point": {"alpha": 0}, "path": []}})
+        return trial.step()
+
+    return step
+
+
+def test_values_that_cannot_be_trained_are_failed_for_good(step, book):
+    result = step(NotTrainable("loss term", "is nan at step 3", "lower the learning rates"))
+    book.begin(0, {"alpha": 0})
+    record = book.result(0, result)
+    assert (record.status, record.is_over, book.broken) == ("failed", True, "")
+
+
+@pytest.mark.parametrize("error", ENVIRONMENT, ids=lambda error: type(error).__name__)
+def test_what_broke_around_a_trial_ends_the_sweep_and_leaves_the_trial_open(error, step, book, sweep):
+    book.begin(0, {"alpha": 0})
+    book.result(0, step(error))
+    record = book.end(0, "stopped")
+    assert (record.status, record.is_over) == ("crashed", False)
+    assert book.broken == str(error)
+    assert EndOfSweep(None, StopSignal(), book).stop_all()
+    with pytest.raises(RuntimeError):
+        check_end(sweep, book, None)
+
+
+def test_a_store_that_refuses_the_books_own_files_ends_the_sweep(book, sweep, monkeypatch):
+    def refuse(*_):
+        raise UserError("spool", "no room", "make room")
+
+    monkeypatch.setattr(Spool, "put", refuse)
+    book.begin(0, {"alpha": 0})
+    assert book.broken
+    assert EndOfSweep(None, StopSignal(), book).stop_all()
+
+
+def end_with(book, sweep, *statuses, signum=None):
+    book.records = {i: Record(trial=i, point={}, status=status) for i, status in enumerate(statuses)}
+    check_end(sweep, book, signum)
+
+
+@pytest.mark.parametrize("statuses", [("failed", "failed"), ("finished", "crashed"), ("finished",)])
+def test_a_sweep_that_did_not_come_to_a_good_end_does_not_end_with_status_0(statuses, book, sweep):
+    with pytest.raises(RuntimeError):
+        end_with(book, sweep, *statuses)
+
+
+@pytest.mark.parametrize("statuses", [("finished", "finished"), ("finished", "failed"), ("finished", "stopped")])
+def test_a_sweep_that_did_does(statuses, book, sweep):
+    end_with(book, sweep, *statuses)
+
+
+def test_a_sweep_that_was_asked_to_stop_says_that(book, sweep):
+    with pytest.raises(Stopped):
+        end_with(book, sweep, "finished", "running", signum=15)
+
+
+@pytest.mark.parametrize("damage", [b"", b"null", b"{not json", b'{"trial": "x", "point": {}}', b"\xff"])
+def test_one_damaged_record_is_said_and_its_trial_tried_again(damage, sweep):
+    whole = Record(trial=1, point={"alpha": 1}, status="finished", objective=1.0, history=[(20, 1.0)])
+    sweep.folder.write("trials/000/trial.json", damage)
+    sweep.folder.write("trials/001/trial.json", json.dumps(asdict(whole)).encode())
+    said = []
+    assert read_records(sweep.folder, said.append) == [whole]
+    assert len(said) == 1
+    assert "trials/000" in said[0]
