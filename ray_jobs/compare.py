@@ -6,8 +6,9 @@ STORAGE/NAME; the same command goes on where it was stopped.
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from statistics import mean
@@ -16,10 +17,12 @@ from typing import Any
 from rich.table import Table
 
 from aign.command import make_console
-from aign.errors import UserError
+from aign.errors import NotTrainable, UserError
+from aign.options import check_positive
 from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
 from ray_jobs.console import Bars, measured_on, run_command, spread
+from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import DryRun, parse, split_options
@@ -27,7 +30,7 @@ from ray_jobs.outputs import FileOption
 from ray_jobs.preflight import check, note, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import read_export
-from ray_jobs.stopping import StopSignal
+from ray_jobs.stopping import Stopped, StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,12 @@ class Options(DryRun):
     """Runs at a time."""
     json: FileOption | None = None
     """File to write all results to: a local path or s3:// URI."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "concurrent")
+        if not self.seeds:
+            raise UserError("--seeds", "has no value, so there is nothing to train", "give one or more: --seeds 0 1 2")
 
 
 @dataclass(frozen=True)
@@ -107,15 +116,33 @@ def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:
         start_ray(unfinished[0].job, num_jobs=concurrent)
     with StopSignal() as stop, Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
         views = [bars.run(arm.job.name, arm.job.run.training.steps, f"{arm.job.name}  ") for arm in unfinished]
-        running = [pool.submit(launch, arm.job, view.show, stop) for arm, view in zip(unfinished, views, strict=True)]
-        for run in running:
-            run.result()
+        running = [pool.submit(_launch, arm.job, view.show, stop) for arm, view in zip(unfinished, views, strict=True)]
+        _wait(running)
     return [_result(arm) for arm in arms]
+
+
+def _launch(job: Job, show: Callable[[Event], None], stop: StopSignal) -> None:
+    """What breaks around one run would break others too: it ends all of them, saved."""
+    try:
+        launch(job, show, stop)
+    except NotTrainable:
+        raise
+    except Exception:
+        stop.signum = stop.signum or signal.SIGTERM
+        raise
+
+
+def _wait(running: Sequence[Future]) -> None:
+    """Until all have ended. Raises the error that ended the others, or else the first."""
+    errors = [error for run in running if (error := run.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped | NotTrainable)):
+        raise error
 
 
 def _result(arm: Arm) -> dict[str, Any]:
     export = read_export(arm.job.folder)
-    assert export is not None, f"{arm.job.name} has finished without an export"
+    if export is None:
+        raise RuntimeError(f"{arm.job.folder.uri}: its results have not arrived; the same command goes on from there")
     return {
         "preset": arm.preset,
         "seed": arm.seed,

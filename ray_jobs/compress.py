@@ -31,7 +31,8 @@ def command(argv: list[str]) -> None:
             if read_export(part.folder) is None:
                 launch(part, view.show, stop)
     done = read_export(job.folder)
-    assert done is not None
+    if done is None:
+        raise RuntimeError(f"{job.folder.uri}: its results have not arrived; the same command goes on from there")
     view.evaluation = done["evaluation"]
     view.report()
     bars.console.print(comparison(job, done["evaluation"]["metrics"]))

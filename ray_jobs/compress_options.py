@@ -86,6 +86,9 @@ def parse_compression(argv: Sequence[str]) -> Command:
     )
     ranks = _ranks(subject.source, size, schedule)
     plan = _plan(subject, schedule, ranks, training.steps)
+    if plan.projection_steps >= training.steps:
+        reason = f"too few: {plan.projection_steps} go to rounds of projection, and the rest has a step at least"
+        raise UserError(f"--steps {training.steps}", reason, f"give {plan.projection_steps + 1} or more")
     own = dataclasses.replace(training, steps=training.steps - plan.projection_steps)
     if plan.part == "projection":
         own = dataclasses.replace(own, generator_lr=schedule.projection_lr)

@@ -147,6 +147,7 @@ def test_curves_of_single_layers(run):
         ("--ranks head=0.5", "cannot be projected: what it gives is what the network gives"),
         ("--flops 0.5 --zero-stage 3 --workers 1", "compression with zero_stage = 3"),
         ("--flops 0.5 --gama 1", "--gama: unknown option"),
+        ("--flops 0.5 --steps 1", "--steps 1"),
     ],
 )
 def test_what_cannot_be(run, refused, options, said):
