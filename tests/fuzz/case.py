@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     CHANGED = "changed files"
     """A refused command wrote something, one that only reads changed something, or a part of a file was left."""
     RAN_CODE = "ran code"
+    BROKEN = "broken case"
+    """Its own files could not be laid down: a fault of these tests."""
 
     @property
     def is_fault(self) -> bool:

@@ -226,7 +226,7 @@ def state_of(process: int) -> list[str]:
 def _judged(home: Path, hung: bool, seconds: float) -> Heard:
     if (home / "broken").exists() or not (home / "called.json").exists():
         broken = _read(home / "broken") or _read(home / "stacks") or "the case ended before it was called"
-        raise RuntimeError(f"the harness is broken:\n{broken}")
+        return Heard(Outcome.BROKEN, broken.strip().splitlines()[-1], "nothing was called", broken, seconds)
     about, before = json.loads(_read(home / "called.json"))
     call = Call(run=lambda: None, **{name: tuple(v) if isinstance(v, list) else v for name, v in about.items()})
     ended = json.loads(_read(home / "ended.json") or "{}")

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import numpy as np
 from PIL import Image
 
 
@@ -15,6 +16,13 @@ def picture(
     image.paste((255, 255, 255), (width // 4, height // 4, width // 2 + 1, height // 2 + 1))
     file = io.BytesIO()
     image.convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def deep_grey(size: int) -> bytes:
+    """A PNG file of 16 bits, as depth cameras write it."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((size, size), 40_000, np.uint16)).save(file, "PNG")
     return file.getvalue()
 
 
