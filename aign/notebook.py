@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from aign.device import DeviceOption, choose_device
 from aign.tasks.base import Evaluation, Stage
 from aign.trained import Trained
 from aign.training.loop import Progress
@@ -15,15 +16,18 @@ from aign.training.run_config import RunConfig
 from aign.training.step import Engines
 
 
-def train(task: str, preset: str | None = None, *, quiet: bool = False, **options: Any) -> Trained:
+def train(
+    task: str, preset: str | None = None, *, device: DeviceOption = "auto", quiet: bool = False, **options: Any
+) -> Trained:
     """Train a task here and now.
 
     Options are those of the task and of TrainingConfig by name, as on the command line: ``steps=500, data="cmu"``.
-    Prints a line of loss terms every ``log_every`` steps unless ``quiet``.
+    ``device`` is cpu, cuda, or auto: a GPU if there is one. Prints a line of loss terms every ``log_every`` steps
+    unless ``quiet``.
     """
     run = RunConfig.of(task, preset, **options)
     run.check_batch(num_workers=1)
-    made = run.make_task()
+    made = run.make_task(choose_device(device))
     engines = make_engines(made, run.training)
     recorder = _Printer(quiet)
     progress = run_loop(made, engines, run.training, recorder)

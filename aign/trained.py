@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aign.compression.thinning import take_over
+from aign.device import DeviceOption, choose_device, to_device
 from aign.errors import UserError
 from aign.tasks.base import Evaluation, Factors, Task, readable
 from aign.training.loop import Progress, infer_all
@@ -28,9 +29,14 @@ class Trained:
     evaluation: Evaluation | None = None
     """What training last measured, if anything."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return next(self.task.generator.parameters()).device
+
     def infer(self, observed: dict[str, Tensor]) -> Factors:
-        """Factors of any number of observed samples, in evaluation mode."""
-        return infer_all(self.task.generator, observed)
+        """Factors of any number of observed samples, in evaluation mode; on the networks' device."""
+        return infer_all(self.task.generator, to_device(observed, self.device))
 
     def picture(self):
         """Observed, inferred, rendered and remembered, of the test set (only where the task has its data)."""
@@ -49,18 +55,23 @@ class Trained:
         )
 
 
-def load(folder: Path | str) -> Trained:
-    """A trained generator from an export folder. Raises UserError if it is not one, or not whole."""
+def load(folder: Path | str, *, device: DeviceOption = "auto") -> Trained:
+    """A trained generator from an export folder, on cpu, cuda, or (auto) a GPU if there is one.
+
+    Raises UserError if the folder is no export, or not whole.
+    """
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
         tensors = load_file(folder / "generator.safetensors")
     except Exception as error:
         raise UserError(folder, f"not an export ({error})", "give the folder RUN/export") from None
-    return restore(config["run"], config["facts"], tensors, Progress(**config["progress"]))
+    return restore(config["run"], config["facts"], tensors, Progress(**config["progress"]), choose_device(device))
 
 
-def restore(run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tensor], progress: Progress) -> Trained:
+def restore(
+    run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tensor], progress: Progress, device: torch.device
+) -> Trained:
     """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``."""
     config = RunConfig.from_json(run)
     task = find_task(config.task).restore(config.options, facts)
@@ -70,7 +81,7 @@ def restore(run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tenso
         (task.renderer, "renderer/", nn.Module.load_state_dict),
     ):
         load_into(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        module.eval()
+        module.to(device).eval()
     return Trained(run=config, task=task, progress=progress)
 
 

@@ -26,10 +26,11 @@ BUCKET_SIZE = 2**22
 """Gradients summed at once. DeepSpeed allocates a buffer of so many in every step: above 32 MiB from fresh pages."""
 
 
-def import_deepspeed() -> Any:
-    """DeepSpeed, made ready for this machine and quiet."""
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
+def import_deepspeed(device: torch.device) -> Any:
+    """DeepSpeed, quiet and made ready for this device; a process has only one."""
+    os.environ["DS_ACCELERATOR"] = device.type  # by itself it would use any GPU that it sees
+    if device.type == "cuda":
+        os.environ["LOCAL_RANK"] = str(device.index or 0)  # the GPU that it moves modules to
     import deepspeed
     import deepspeed.ops
 
@@ -38,7 +39,7 @@ def import_deepspeed() -> Any:
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timedelta(minutes=5))
     deepspeed.init_distributed(dist_backend=dist.get_backend(), verbose=False)
     return deepspeed
@@ -57,7 +58,7 @@ class DeepSpeedEngine:
         micro_batch_size: int,
         offload: bool = False,
     ) -> None:
-        deepspeed = import_deepspeed()
+        deepspeed = import_deepspeed(next(module.parameters()).device)
         self.zero_stage, self.optimizer, self.updates = zero_stage, optimizer, updates or Updates()
         self._initial_lrs = [group["lr"] for group in optimizer.param_groups]
         names = {id(parameter): name for name, parameter in module.named_parameters()}

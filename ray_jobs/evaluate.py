@@ -8,15 +8,16 @@ from typing import Annotated
 import tyro
 
 from aign.command import make_console
+from aign.device import choose_device
 from aign.training.loop import evaluate
 from ray_jobs.console import evaluation_table, run_command
-from ray_jobs.options import parse_verb
+from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FileOption
 from ray_jobs.runs import open_run, with_data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OnDevice):
     """Measure a run on its test set."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -30,7 +31,7 @@ def command(argv: list[str]) -> None:
     if options.json:
         options.json.check()
     trained = open_run(options.run)
-    task = with_data(trained)
+    task = with_data(trained, choose_device(options.device))
     evaluation, _ = evaluate(task, task.generator)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
     make_console().print(evaluation_table(measured))

@@ -10,7 +10,7 @@ import tyro
 
 from aign.onnx_export import write_onnx
 from ray_jobs.console import run_command
-from ray_jobs.options import parse_verb
+from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FolderOption, OutputFolder
 from ray_jobs.runs import open_run
 
@@ -19,7 +19,7 @@ NUM_EXAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OnDevice):
     """Write the network of a run's newest checkpoint: for ``aign.load``, and as an ONNX file that onnxruntime was seen
     to give the same results with."""
 
@@ -32,7 +32,7 @@ class Options:
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign export")
     options.out.check()
-    trained = open_run(options.run)
+    trained = open_run(options.run, device=options.device)
     with options.out.filling() as folder:
         example = trained.task.example(NUM_EXAMPLES, torch.Generator().manual_seed(0))
         report = write_onnx(trained.task.generator, example, folder / "generator.onnx")

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.torch
+import torch
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
@@ -28,6 +29,8 @@ from ray_jobs.worker import Ended, run_worker
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_RESIZES = 15.0
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Environment of workers that compute on CPUs: Ray shows a worker without GPUs all that its machine has."""
 
 
 def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
@@ -63,7 +66,7 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
         scaling_config=ScalingConfig(
             num_workers=place.workers.for_ray(),
             elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
-            use_gpu=place.gpus_per_worker > 0,
+            use_gpu=place.device == "cuda",
             resources_per_worker=place.needs,
             label_selector=place.labels or None,
         ),
@@ -72,6 +75,7 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
             storage_path=tempfile.mkdtemp(prefix="aign-ray-"),  # ours is RUN; Ray Train's own bookkeeping is not needed
             failure_config=FailureConfig(max_failures=place.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
+            worker_runtime_env={"env_vars": NO_GPU if place.device == "cpu" else {}},
             callbacks=[EndAtUserError(), SaveBeforeLeaving(job.folder, mailbox)],  # type: ignore[list-item]
         ),
     )
@@ -89,7 +93,7 @@ class EndAtUserError(UserCallback):
 def _train_worker(config: dict[str, Any]) -> Ended:
     """Runs on every Ray Train worker."""
     job, mailbox = config["job"], config["mailbox"]
-    device = ray.train.torch.get_device() if job.placement.gpus_per_worker else None
+    device = ray.train.torch.get_device() if job.placement.device == "cuda" else torch.device("cpu")
     if ray.train.get_context().get_world_rank() > 0:
         return run_worker(job, lambda event: None, lambda: Notice.NONE, device)
     with Gauges(job.name, job.run.task) as gauges:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from aign.device import DeviceOption
 from aign.errors import UserError
 from aign.options import check_not_negative
 from aign.training.acceleration import Acceleration
@@ -18,7 +19,6 @@ from ray_jobs.storage import Store
 
 REPORTED_PACKAGES = ("aign", "torch", "deepspeed", "ray", "numpy")
 WORKERS_ONLY = (
-    "gpus_per_worker",
     "memory_per_worker",
     "machines",
     "zero_stage",
@@ -89,8 +89,9 @@ class Placement:
     workers: Annotated[Workers, WORKERS_OPTION] = Workers(2, 2)
     """Ray Train workers, each with DeepSpeed engines; 1:4: as many of them as there are machines for; 0: everything in
     this process, with plain PyTorch engines."""
-    gpus_per_worker: float = 0
-    """GPUs of each worker; 0 trains on CPUs."""
+    device: DeviceOption = "auto"
+    """What networks compute on: cpu, or cuda with one GPU for each worker; auto: cuda if there are as many GPUs as
+    workers, else cpu."""
     memory_per_worker: float = 0
     """GiB that a machine must have for each worker; 0: not stated. Workers are placed by it, not held to it."""
     machines: Literal["any", "spot", "on-demand"] = "any"
@@ -113,18 +114,20 @@ class Placement:
     newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, "gpus_per_worker", "memory_per_worker", "max_failures")
+        check_not_negative(self, "memory_per_worker", "max_failures")
         if not self.collective_timeout_s > 0:
             raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not self.workers and field.name in WORKERS_ONLY and value != field.default:
                 raise UserError(f"{field.name} = {value}", "no effect with 0 workers", "give --workers 1 or more")
+        if self.offload_optimizer and self.device == "cpu":
+            raise UserError("offload_optimizer", "there is no GPU whose memory it could spare", "add --device cuda")
 
     @property
     def needs(self) -> dict[str, float]:
-        """What a machine must have for each worker, as Ray counts it: memory in bytes."""
-        needs = {"CPU": 1, "GPU": self.gpus_per_worker, "memory": int(self.memory_per_worker * GIB)}
+        """What a machine must have for each worker, as Ray counts it: memory in bytes, and a GPU once it is decided."""
+        needs = {"CPU": 1, "GPU": int(self.device == "cuda"), "memory": int(self.memory_per_worker * GIB)}
         return {kind: amount for kind, amount in needs.items() if amount}
 
     @property
@@ -156,6 +159,10 @@ class Job:
     def folder(self) -> Store:
         """RUN: where everything of the run is written."""
         return Store(self.placement.storage) / self.name
+
+    def on(self, device: DeviceOption) -> "Job":
+        """The same job on a device."""
+        return dataclasses.replace(self, placement=dataclasses.replace(self.placement, device=device))
 
     def to_json(self) -> dict[str, Any]:
         """What config.json holds: everything that repeats the run, and no secret."""

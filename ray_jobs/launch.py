@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
+
 from aign.options import absolute
 from aign.training.notice import Notice
 from ray_jobs.compression import parts_before
+from ray_jobs.devices import with_device
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.runs import read_export
@@ -43,6 +46,11 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
     stop = stop or StopSignal()
     if stop.signum:
         raise Stopped(f"{job.name} stopped before it started", stop.signum)
+    if job.placement.workers:
+        start_ray(job)
+    job, known = with_device(job)
+    for text in known:
+        show({"kind": "say", "text": text})
     for part in parts_before(job):
         if read_export(part.folder) is None:
             launch(part, partial(_show_words, show), stop)
@@ -110,11 +118,10 @@ def _run_here(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ende
             show({"kind": "say", "text": StopSignal.TEXT})
         return Notice.STOP if stop.signum else Notice.NONE
 
-    return run_worker(job, show, look)
+    return run_worker(job, show, look, torch.device(job.placement.device))
 
 
 def _run_on_ray(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
-    start_ray(job)
     from ray_jobs.fit import fit
 
     return fit(job, show, stop)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from aign.command import parse_known
+from aign.device import DeviceOption
 from aign.errors import UserError
 from aign.options import check_effect, check_not_negative
 from aign.tasks import TASKS
@@ -55,6 +56,14 @@ class DryRun(Price):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_effect(self, "price_per_worker_hour", self.dry_run, "without --dry-run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """Where a verb computes that uses a trained network."""
+
+    device: DeviceOption = "auto"
+    """What the network computes on: cpu, or cuda; auto: cuda if this machine has a GPU, else cpu."""
 
 
 @dataclass(frozen=True)

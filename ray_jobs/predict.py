@@ -7,14 +7,15 @@ from typing import Annotated
 import tyro
 
 from aign.data.streams import rows
+from aign.device import to_device
 from ray_jobs.console import run_command
-from ray_jobs.options import parse_verb
+from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FolderOption, OutputFolder
 from ray_jobs.runs import open_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OnDevice):
     """Infer from your own input with a run's newest checkpoint; nothing is trained."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -28,8 +29,8 @@ class Options:
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign predict")
     options.out.check()
-    trained = open_run(options.run)
-    sample = trained.task.read(options.input)
+    trained = open_run(options.run, device=options.device)
+    sample = {name: to_device(part, trained.device) for name, part in trained.task.read(options.input).items()}
     inferred = trained.infer(sample["observed"])
     with options.out.filling() as folder:
         written = [*trained.task.write(inferred, sample, folder), folder / "picture.png"]

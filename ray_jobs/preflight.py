@@ -1,7 +1,6 @@
 """What can be checked before anything is started."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from aign.errors import UserError
 from aign.training.run_config import RunConfig, find_task
 from ray_jobs.beginning import with_beginning
+from ray_jobs.devices import decided_here, with_device
 from ray_jobs.job import GIB, Job, Placement
 from ray_jobs.runs import differences, read_config
 
@@ -34,8 +34,9 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
     """
     job.run.check_batch(job.placement.workers.most)
     check_engine(job)
+    job, known = with_device(job) if decided_here(job) else (job, [])
     check_resources(job)
-    known = find_task(job.run.task).check_data(job.run.options)
+    known += find_task(job.run.task).check_data(job.run.options)
     job.folder.check()
     job = with_beginning(job)
     check_existing(job)
@@ -61,17 +62,15 @@ def check_engine(job: Job) -> None:
         raise UserError("compile with zero_stage = 3", reason, "use --zero-stage 2")
     if place.offload_optimizer and not stage:
         raise UserError("offload_optimizer with zero_stage = 0", "nothing is sharded", "use --zero-stage 1, 2 or 3")
-    if place.offload_optimizer and not place.gpus_per_worker:
-        raise UserError("offload_optimizer", "there is no GPU whose memory it could spare", "add --gpus-per-worker 1")
 
 
 def check_resources(job: Job) -> None:
     """On a local Ray only: a cluster may grow, and its machines may have what this one lacks."""
-    if "RAY_ADDRESS" in os.environ:
+    if not decided_here(job):
         return
     place = job.placement
     compilers = ("c++", "g++", "clang++")
-    on_cpus = place.compile and not place.gpus_per_worker
+    on_cpus = place.compile and place.device == "cpu"
     if on_cpus and not any(shutil.which(name) for name in compilers):
         raise UserError("compile", f"needs a C++ compiler on CPUs ({', '.join(compilers)})", "install g++")
     if place.machines != "any":
@@ -79,16 +78,6 @@ def check_resources(job: Job) -> None:
         raise UserError(f"machines = {place.machines}", reason, "leave it out, or use a cluster (RAY_ADDRESS)")
     if place.memory_per_worker:
         _check_memory(place)
-    wanted = place.gpus_per_worker * max(1, place.workers.fewest)
-    if wanted:
-        import torch
-
-        if wanted > torch.cuda.device_count():
-            raise UserError(
-                f"{place.workers} workers with {place.gpus_per_worker} GPUs",
-                f"this machine has {torch.cuda.device_count()} GPUs",
-                "use --gpus-per-worker 0, fewer workers, or a cluster (RAY_ADDRESS)",
-            )
 
 
 def _check_memory(place: Placement) -> None:

@@ -1,14 +1,17 @@
 """A finished or running RUN in storage, for the commands that use its network."""
 
+import copy
 import dataclasses
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from aign.compression.students import network_weights
+from aign.device import DeviceOption, choose_device
 from aign.errors import UserError
 from aign.tasks.base import Task
 from aign.trained import Trained, load, restore
@@ -51,7 +54,7 @@ def checkpoint_of(run: Store, step: int) -> Checkpoint:
         return fetch_checkpoint(run, step, Path(scratch))
 
 
-def open_run(uri: str, step: int | None = None) -> Trained:
+def open_run(uri: str, step: int | None = None, device: DeviceOption = "cpu") -> Trained:
     """The generator of a run's newest checkpoint, or of a step's.
 
     Raises UserError for what is not a run, or of an unknown task.
@@ -60,12 +63,12 @@ def open_run(uri: str, step: int | None = None) -> Trained:
     stored = read_config(run)
     config = RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
     if config.compression and config.compression.part == "projection":
-        return open_export(run)
+        return open_export(run, device)
     checkpoint = newest_checkpoint(run) if step is None else checkpoint_of(run, step)
     weights = deployed(config, checkpoint)
     tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
-    return restore(stored, stored["facts"], tensors, checkpoint.progress)
+    return restore(stored, stored["facts"], tensors, checkpoint.progress, choose_device(device))
 
 
 def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -74,19 +77,19 @@ def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return network_weights(weights) if config.compression else weights
 
 
-def open_export(run: Store) -> Trained:
+def open_export(run: Store, device: DeviceOption = "cpu") -> Trained:
     """The network that projections were folded to at the end of a run. Raises UserError before that."""
     if read_export(run) is None:
         raise UserError(run.uri, "holds projections, which are folded at its end", "wait for it, or train it further")
     with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:
         run.download("export", Path(scratch))
-        return load(scratch)
+        return load(scratch, device=device)
 
 
-def with_data(trained: Trained) -> Task:
-    """The trained network in a task that has its data, to be measured."""
-    task = dataclasses.replace(trained.run, compression=None).make_task()
-    task.generator = trained.task.generator  # which may be thinner
+def with_data(trained: Trained, device: torch.device) -> Task:
+    """A copy of the trained network in a task that has its data, to be measured on a device."""
+    task = dataclasses.replace(trained.run, compression=None).make_task(device)
+    task.generator = copy.deepcopy(trained.task.generator).to(device)  # which may be thinner
     task.renderer.load_state_dict(trained.task.renderer.state_dict())
     return task
 

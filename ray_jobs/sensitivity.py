@@ -15,10 +15,11 @@ from aign.compression.curves_picture import draw_curves
 from aign.compression.sensitivity import SHARES, measure_layers
 from aign.compression.source import Source
 from aign.compression.task import observed_of
+from aign.device import choose_device
 from aign.tasks.base import readable
 from aign.training.loop import evaluate
 from ray_jobs.console import Bars, run_command
-from ray_jobs.options import parse_verb
+from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.reports.plots import as_png
 from ray_jobs.runs import open_run, with_data
 from ray_jobs.storage import Store
@@ -28,7 +29,7 @@ CALIBRATION = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OnDevice):
     """Project each layer of a run's network alone, and draw what that costs."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -39,9 +40,10 @@ class Options:
 
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign sensitivity")
+    device = choose_device(options.device)
     trained, store = open_run(options.run), Store(options.run) / "sensitivity"
     store.check()
-    task, source = with_data(trained), Source.of(trained.task)
+    task, source = with_data(trained, device), Source.of(trained.task)
     observed = observed_of(task.streams, task.stages[-1], CALIBRATION, trained.run.training.seed)
     found: list[dict[str, Any]] = []
     with Bars() as bars:
@@ -52,7 +54,7 @@ def command(argv: list[str]) -> None:
             known: dict[str, Any] = {"layer": point.layer, "share": point.share, "error": point.error}
             known["macs_percent"] = 100 * cost_of(point.network, source.example).macs / source.cost.macs
             if options.metric:
-                known[task.objective] = evaluate(task, point.network)[0].metrics[task.objective]
+                known[task.objective] = evaluate(task, point.network.to(device))[0].metrics[task.objective]
             found.append(known)
             bars.progress.advance(row)
             bars.say("  ".join(f"{k} {v if isinstance(v, str) else readable(v)}" for k, v in known.items()))

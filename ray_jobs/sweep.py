@@ -4,6 +4,7 @@ All other options are those of ``train`` and hold for every trial. The same comm
 """
 
 from ray_jobs.console import Bars, run_command
+from ray_jobs.devices import with_device
 from ray_jobs.launch import start_ray
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.stopping import Stopped, StopSignal
@@ -67,7 +68,10 @@ def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
         book.find_finished()
         if not all(book.is_over(trial) for trial in range(sweep.num_trials)):
             start_ray(sweep.job, num_jobs=sweep.options.max_concurrent)
-            run_trials(sweep, book, show, stop)
+            job, known = with_device(sweep.job)
+            for text in known:
+                bars.say(text)
+            run_trials(sweep.with_job(job), book, show, stop)
     finally:
         try:
             write_report(sweep, book.in_order(), book.put)

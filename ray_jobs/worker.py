@@ -47,16 +47,13 @@ class Ended:
     finished: bool
 
 
-def run_worker(
-    job: Job, tell: Callable[[Event], None], look: Callable[[], Notice], device: torch.device | None = None
-) -> Ended:
+def run_worker(job: Job, tell: Callable[[Event], None], look: Callable[[], Notice], device: torch.device) -> Ended:
     """Train this worker's part of a run, from its newest checkpoint if there is one.
 
     ``tell`` is called on the first worker only; ``look`` is the loop's. All that was put into the spool has arrived
     or is said to wait when this returns.
     """
     began = time.time()
-    device = device or torch.device("cpu")
     config = job.run.training
     task = job.run.make_task(device)
     engines = make_engines(task, config, engine_maker(job), job.placement.acceleration)
@@ -178,7 +175,7 @@ def taking_part(job: Job, progress: Progress, began: float) -> dict[str, Any]:
     place = job.placement
     return {
         "workers": world_size(),
-        "gpus_per_worker": place.gpus_per_worker,
+        "device": place.device,
         "zero_stage": place.zero_stage if place.workers else None,
         "start_step": progress.step,
         "began": began,

@@ -28,7 +28,7 @@ NO_MATTER = (
     *("preset", "init_from", "versions", "facts", "name", "storage", "max_failures", "seed", "steps"),
     *("warmup_steps", "lr_schedule", "log_every", "evaluate_every", "checkpoint_every"),
     *("source", "begins_with", "rounds", "projection_steps"),  # of a compression: its ranks say what is computed
-    *("workers", "gpus_per_worker", "zero_stage"),  # attempts at one run may differ in these, so those are compared
+    *("workers", "device", "zero_stage"),  # attempts at one run may differ in these, so those are compared
 )
 MOST_LOOKED_AT = 500
 """Folders in which a run is looked for: one small file is read of each, 16 at a time."""
@@ -138,11 +138,11 @@ def _decisive(value: Any, name: str = "") -> Any:
     return value
 
 
-def _place(job: Job) -> tuple[int, float, int | None]:
+def _place(job: Job) -> tuple[int, int, int | None]:
     """Workers, of a range the most, their GPUs, and the ZeRO stage, as an attempt records them."""
     place = job.placement
     workers = max(1, place.workers.most)
-    return workers, workers * place.gpus_per_worker, place.zero_stage if place.workers else None
+    return workers, workers * (place.device == "cuda"), place.zero_stage if place.workers else None
 
 
 def _age(run: Store) -> tuple[bool, float]:

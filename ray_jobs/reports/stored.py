@@ -24,7 +24,7 @@ class Attempt:
 
     number: int
     workers: int
-    gpus: float
+    gpus: int
     """GPUs of all workers."""
     zero_stage: int | None
     start_step: int
@@ -43,7 +43,7 @@ class Attempt:
         return cls(
             number=number,
             workers=record["workers"],
-            gpus=record["workers"] * record.get("gpus_per_worker", 0),
+            gpus=record["workers"] * (record.get("device") == "cuda"),
             zero_stage=record["zero_stage"],
             start_step=record["start_step"],
             last_step=max((line["step"] for line in lines), default=record["start_step"]),

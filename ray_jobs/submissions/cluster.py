@@ -13,6 +13,7 @@ from ray.job_submission import JobSubmissionClient
 
 from aign.errors import UserError, last_line
 from aign.store_errors import plain_endpoint
+from ray_jobs.devices import num_fitting
 from ray_jobs.job import Job, Placement
 from ray_jobs.submissions.submission import Submitted, submitted
 
@@ -79,7 +80,7 @@ class Cluster(JobSubmissionClient):
             return []
         place = max((job.placement for job in jobs), key=_size)
         machines = self._machines()
-        room = sum(_num_fitting(machine, place) for machine in machines)
+        room = sum(num_fitting(one["resources_total"] or {}, one["labels"] or {}, place) for one in machines)
         if room >= place.workers.fewest:
             return []
         wanted = _wanted(place)
@@ -119,20 +120,12 @@ class Cluster(JobSubmissionClient):
 
 def _size(place: Placement) -> tuple[float, ...]:
     """By which the largest of some jobs is found."""
-    return place.workers.fewest, place.gpus_per_worker, place.memory_per_worker
-
-
-def _num_fitting(machine: dict[str, Any], place: Placement) -> int:
-    """How many workers a machine has room for, all of it counted."""
-    if not place.labels.items() <= (machine["labels"] or {}).items():
-        return 0
-    total = machine["resources_total"] or {}
-    return int(min(total.get(kind, 0) / amount for kind, amount in place.needs.items()))
+    return place.workers.fewest, place.device == "cuda", place.memory_per_worker
 
 
 def _wanted(place: Placement) -> str:
     """The fewest workers of a job and what they need, in words."""
-    each = [f"{place.gpus_per_worker:g} GPUs"] if place.gpus_per_worker else []
+    each = ["a GPU"] if place.device == "cuda" else []
     each += [f"{place.memory_per_worker:g} GiB"] if place.memory_per_worker else []
     needs = f" with {' and '.join(each)}" if each else ""
     where = "" if place.machines == "any" else f" on {place.machines} machines"

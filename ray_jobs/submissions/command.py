@@ -71,7 +71,8 @@ def read_command(words: Sequence[str], name: str | None) -> Command:
         raise UserError(verb, "cannot be submitted", f"choose one of {', '.join([*_READERS, *USES_RUNS])}")
     if verb in USES_RUNS:
         options = parse_verb(import_module(f"ray_jobs.{verb}").Options, arguments, f"aign {verb}")
-        return Command(tuple(words), _checked_name(name or _new_name(verb)), (), _named(dataclasses.asdict(options)))
+        places = {name: value for name, value in dataclasses.asdict(options).items() if name != "device"}
+        return Command(tuple(words), _checked_name(name or _new_name(verb)), (), _named(places))
     run, _ = split_option("--name", arguments)
     if run is None:
         run = name or _new_name(verb)

@@ -140,6 +140,8 @@ class Sweep:
             check_engine(job)
         except UserError as error:
             raise NotTrainable(error.value, error.reason, error.remedy) from None
+        if job.placement.device == "auto":
+            job = job.on(self.job.placement.device)
         return dataclasses.replace(
             job, name=f"{self.job.name}/{run}", run=dataclasses.replace(job.run, init_from=self.job.run.init_from)
         )

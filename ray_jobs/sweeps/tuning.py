@@ -194,4 +194,6 @@ class _Writer(_StaysHere, tune.Callback):
 def _beside_this_process(sweep: Sweep) -> tune.PlacementGroupFactory:
     """Trials only watch their runs, on this machine, where the pointers lie; unless they are to train themselves."""
     address = ray.util.get_node_ip_address()
-    return tune.PlacementGroupFactory([{"CPU": 0.0 if sweep.job.placement.workers else 1.0, f"node:{address}": 0.0001}])
+    place = sweep.job.placement
+    own = {"CPU": 0.0} if place.workers else place.needs
+    return tune.PlacementGroupFactory([{**own, f"node:{address}": 0.0001}])

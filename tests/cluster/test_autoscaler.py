@@ -162,7 +162,7 @@ def launched(config, wanted, unavailable=()):
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_ray_starts_spot_machines_first_and_no_gpus_for_staging(cloud, read):
     config = read(f"{cloud}.yaml")
-    with_gpu = Placement(gpus_per_worker=1)
+    with_gpu = Placement(device="cuda")
     assert launched(config, [with_gpu] * 4) == {"gpu-spot": 4}
     assert launched(config, [with_gpu] * 4, unavailable=["gpu-spot"]) == {"gpu": 4}
     assert launched(config, [with_gpu] * 10) == {"gpu-spot": 8, "gpu": 2}
@@ -173,8 +173,8 @@ def test_ray_starts_spot_machines_first_and_no_gpus_for_staging(cloud, read):
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_ray_starts_the_machines_that_a_job_asks_for(cloud, read):
     config = read(f"{cloud}.yaml")
-    assert launched(config, [Placement(gpus_per_worker=1, machines="on-demand")] * 6) == {"gpu": 4}
-    assert launched(config, [Placement(gpus_per_worker=1, machines="spot")] * 10) == {"gpu-spot": 8}
+    assert launched(config, [Placement(device="cuda", machines="on-demand")] * 6) == {"gpu": 4}
+    assert launched(config, [Placement(device="cuda", machines="spot")] * 10) == {"gpu-spot": 8}
     assert launched(config, [Placement(machines="on-demand")] * 16) == {"cpu": 2}
     assert launched(config, [Placement(memory_per_worker=8)] * 4) == {"cpu": 2}
     assert launched(config, [Placement(memory_per_worker=32)] * 4) == {}

@@ -113,7 +113,7 @@ def write_run():
         config = {**parse(["pose", "--name", store.name, *argv]).job.to_json(), "facts": {"data": "generated bodies"}}
         store.write("config.json", json.dumps(config).encode())
         for number, (record, lines) in enumerate(attempts, start=1):
-            whole = {"workers": 2, "gpus_per_worker": 0, "zero_stage": 1, "start_step": 0, "processes": [], **record}
+            whole = {"workers": 2, "device": "cpu", "zero_stage": 1, "start_step": 0, "processes": [], **record}
             store.write(f"attempts/{number:03d}.json", json.dumps(whole).encode())
             for part, line in enumerate(lines):
                 store.write(f"metrics/{number:03d}-{part:06d}.jsonl", json.dumps(line).encode() + b"\n")

@@ -98,7 +98,8 @@ def test_the_command_line_and_the_notebook_make_the_same_run():
         (["pose", "--form", "runs/first"], "did you mean --from?"),
         (["pose", "--collective-timeout-s", "0"], "no time at all"),
         (["pose", "--workers", "0", "--collective-timeout-s", "60"], "no effect"),
-        (["pose", "--workers", "0", "--gpus-per-worker", "1"], "no effect"),
+        (["pose", "--device", "gpu"], "gpu"),
+        (["pose", "--device", "cpu", "--offload-optimizer"], "offload_optimizer"),
         (["pose", "--workers", "0", "--memory-per-worker", "4"], "no effect"),
         (["pose", "--workers", "0", "--machines", "spot"], "no effect"),
         (["pose", "--memory-per-worker", "-1"], "less than zero"),
@@ -124,7 +125,8 @@ def test_workers_are_a_number_or_a_range(words, for_ray):
     [
         ([], {"CPU": 1}, {}),
         (["--memory-per-worker", "1.5"], {"CPU": 1, "memory": 3 * 2**29}, {}),
-        (["--gpus-per-worker", "0.5", "--machines", "on-demand"], {"CPU": 1, "GPU": 0.5}, {MARKET: "on-demand"}),
+        (["--device", "cpu"], {"CPU": 1}, {}),
+        (["--device", "cuda", "--machines", "on-demand"], {"CPU": 1, "GPU": 1}, {MARKET: "on-demand"}),
     ],
 )
 def test_what_a_worker_needs_is_said_in_rays_words(argv, needs, labels):

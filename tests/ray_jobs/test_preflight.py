@@ -92,11 +92,11 @@ def test_no_credentials(refused_training, object_store, monkeypatch, tmp_path):
     assert "credentials" in refused_training("--storage", f"{object_store.bucket}/runs")
 
 
-@pytest.mark.parametrize("gpus", [1, 0.5])
-def test_gpus_that_are_not_there(gpus, refused_training, monkeypatch):
+@pytest.mark.parametrize("workers", ["0", "2", "2:4"])
+def test_gpus_that_are_not_there(workers, refused_training, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert "this machine has 0 GPUs" in refused_training("--gpus-per-worker", gpus)
+    assert refused_training("--device", "cuda", "--workers", workers).startswith("error: device = cuda: ")
 
 
 def test_memory_that_is_not_there(refused_training, monkeypatch):

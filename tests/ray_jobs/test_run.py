@@ -66,7 +66,7 @@ def test_two_workers_write_the_run_folder(finished_by_two, metrics):
     assert {path.name for path in (run / "export").iterdir()} == {"config.json", "generator.safetensors", "README.md"}
     (attempt,) = [json.loads(path.read_text()) for path in (run / "attempts").iterdir()]
     assert attempt["began"] < lines[0]["time"] < lines[-1]["time"] < attempt["ended"]
-    assert (attempt["workers"], attempt["gpus_per_worker"], attempt["zero_stage"]) == (2, 0, 2)
+    assert (attempt["workers"], attempt["device"], attempt["zero_stage"]) == (2, "cpu", 2)
     assert (attempt["start_step"], len(attempt["processes"])) == (0, 2)
 
 

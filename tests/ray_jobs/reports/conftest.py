@@ -35,7 +35,7 @@ def interrupted(write_run, logged, evaluated, tmp_path):
     return write_run(
         tmp_path / "runs/interrupted",
         ({"began": 0.0}, first),
-        ({"began": now - 72, "ended": now, "start_step": 20, "workers": 1, "gpus_per_worker": 2}, second),
+        ({"began": now - 72, "ended": now, "start_step": 20, "workers": 1, "device": "cuda"}, second),
         finished=True,
         pictures=(20, 40),
     )

@@ -61,7 +61,7 @@ def test_what_does_not_change_the_time_of_a_step_is_alike(argv, write, job):
     [
         *(["--batch-size", "64"], ["--accumulate", "2"], ["--precision", "bf16"], ["--width", "64"], ["--r1", "0"]),
         *(["--alpha", "gnc"], ["--supervised-share", "0.5"], ["--adversarial-weight", "0"], ["--compile"]),
-        *(["--workers", "3"], ["--workers", "0"], ["--gpus-per-worker", "1"], ["--zero-stage", "2"]),
+        *(["--workers", "3"], ["--workers", "0"], ["--device", "cuda"], ["--zero-stage", "2"]),
     ],
 )
 def test_what_does_is_not(argv, write, job, tmp_path):
@@ -132,9 +132,9 @@ def test_only_what_is_left_to_do_counts(write, job):
 
 
 def test_gpus_are_counted_too(write, job):
-    argv = ["--gpus-per-worker", "2"]
-    write("first", *argv, gpus_per_worker=2)
-    assert "about 0.121 worker-hours, 0.242 GPU-hours, as" in estimate(to_do(job(*argv)), None)
+    argv = ["--device", "cuda"]
+    write("first", *argv, device="cuda")
+    assert "about 0.121 worker-hours, 0.121 GPU-hours, as" in estimate(to_do(job(*argv)), None)
 
 
 def test_the_papers_rule_may_end_sooner(write, job):

@@ -25,7 +25,7 @@ def test_it_says_what_was_measured_and_what_it_cost(interrupted, text):
     assert "Measured on generated bodies: test clips, 64 samples." in found
     assert "torso aligned mm 80.0 120.0" in found
     assert "0.04 worker-hours" in found
-    assert "0.04 GPU-hours" in found
+    assert "0.02 GPU-hours" in found
     assert "4.00 at 100 a worker-hour" in found
     assert "1 1970-01-01 00:00 36 s 2 0 1 0 to 30 0.02" in found
     assert "An attempt that has not ended counts up to its last metrics." in found

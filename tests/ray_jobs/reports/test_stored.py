@@ -10,7 +10,7 @@ from ray_jobs.reports.stored import duration, read_run
 def test_cost_is_the_time_of_every_worker_and_a_worker_that_is_cut_off_counts_to_its_last_line(interrupted):
     run = read_run(interrupted)
     assert run.cost.worker_hours == pytest.approx((36 * 2 + 72) / 3600)
-    assert run.cost.gpu_hours == pytest.approx(72 * 2 / 3600)
+    assert run.cost.gpu_hours == pytest.approx(72 / 3600)
     assert [attempt.ended for attempt in run.attempts] == [False, True]
     assert [(attempt.start_step, attempt.last_step) for attempt in run.attempts] == [(0, 30), (20, 40)]
 

@@ -163,46 +163,46 @@ def cluster_of(dashboard):
     return cluster_of
 
 
-def jobs(workers, gpus, **needs):
-    place = Placement(storage="s3://bucket/runs", workers=Workers.parse(workers), gpus_per_worker=gpus, **needs)
+def jobs(workers, device, **needs):
+    place = Placement(storage="s3://bucket/runs", workers=Workers.parse(workers), device=device, **needs)
     return [Job(run=None, placement=place, name="first")]
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "needs"),
+    ("workers", "device", "needs"),
     [
-        *[("10", 0, {}), ("2", 1, {}), ("4", 0.5, {}), ("1", 2, {}), ("1:40", 0, {}), ("2:40", 1, {}), ("0", 0, {})],
-        ("5", 0, {"memory_per_worker": 4}),
-        ("2", 0, {"machines": "spot"}),
-        ("8", 0, {"machines": "on-demand"}),
-        ("1:40", 1, {"memory_per_worker": 20, "machines": "on-demand"}),
+        *[("10", "cpu", {}), ("10", "auto", {}), ("1:40", "cpu", {}), ("0", "cpu", {})],
+        *[("2", "cuda", {}), ("2:40", "cuda", {})],
+        ("5", "cpu", {"memory_per_worker": 4}),
+        ("2", "cpu", {"machines": "spot"}),
+        ("8", "cpu", {"machines": "on-demand"}),
+        ("1:40", "cuda", {"memory_per_worker": 20, "machines": "on-demand"}),
     ],
 )
-def test_there_is_room(workers, gpus, needs, cluster_of):
-    assert cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus, **needs)) == []
+def test_there_is_room(workers, device, needs, cluster_of):
+    assert cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, device, **needs)) == []
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "needs", "expected"),
+    ("workers", "device", "needs", "expected"),
     [
-        ("11", 0, {}, "11 workers: the cluster's 2 machines have room for 10"),
-        ("3", 1, {}, "3 workers with 1 GPUs: the cluster's 2 machines have room for 2"),
-        ("1", 4, {}, "1 workers with 4 GPUs: the cluster's 2 machines have room for 0"),
-        ("3:40", 1, {}, "have room for 2"),
-        ("6", 0, {"memory_per_worker": 6}, "6 workers with 6 GiB: the cluster's 2 machines have room for 5"),
-        ("3", 0, {"machines": "spot"}, "3 workers on spot machines: the cluster's 2 machines have room for 2"),
+        ("11", "cpu", {}, "11 workers: the cluster's 2 machines have room for 10"),
+        ("3", "cuda", {}, "3 workers with a GPU: the cluster's 2 machines have room for 2"),
+        ("3:40", "cuda", {}, "have room for 2"),
+        ("6", "cpu", {"memory_per_worker": 6}, "6 workers with 6 GiB: the cluster's 2 machines have room for 5"),
+        ("3", "cpu", {"machines": "spot"}, "3 workers on spot machines: the cluster's 2 machines have room for 2"),
         (
-            *("2", 1, {"memory_per_worker": 20, "machines": "on-demand"}),
-            "2 workers with 1 GPUs and 20 GiB on on-demand machines: the cluster's 2 machines have room for 1",
+            *("2", "cuda", {"memory_per_worker": 20, "machines": "on-demand"}),
+            "2 workers with a GPU and 20 GiB on on-demand machines: the cluster's 2 machines have room for 1",
         ),
     ],
 )
-def test_there_is_no_room(workers, gpus, needs, expected, cluster_of):
+def test_there_is_no_room(workers, device, needs, expected, cluster_of):
     with pytest.raises(UserError, match="and it does not grow") as refused:
-        cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, gpus, **needs))
+        cluster_of([LAPTOP, SERVER], grows=False).check_room(jobs(workers, device, **needs))
     assert expected in str(refused.value)
     for grows in (True, None):
-        (known,) = cluster_of([LAPTOP, SERVER], grows).check_room(jobs(workers, gpus, **needs))
+        (known,) = cluster_of([LAPTOP, SERVER], grows).check_room(jobs(workers, device, **needs))
         assert expected in known
         assert "how far it grows is not known here" in known
 

@@ -78,10 +78,10 @@ def test_its_page_says_what_all_trials_cost(write, sweep, tmp_path):
     planned.folder.write("sweep.json", json.dumps(planned.to_json()).encode())
     write("s/trials/000/0")
     write("s/trials/001/0", ended=None)
-    write("s/trials/001/1", gpus_per_worker=2, workers=2)
+    write("s/trials/001/1", device="cuda", workers=2)
     cost = spent(planned.folder)
     assert cost.worker_hours == pytest.approx((30 + 18 + 60) / 3600)
-    assert cost.gpu_hours == pytest.approx(120 / 3600)
+    assert cost.gpu_hours == pytest.approx(60 / 3600)
     report.command([str(tmp_path / "s"), "--price-per-worker-hour", "100", "--out", str(tmp_path / "page.html")])
     page = (tmp_path / "page.html").read_text()
     assert "<b>0.03</b><span>worker-hours" in page

@@ -12,7 +12,7 @@ from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.results import groups, repeating
 
-RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0"]
+RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0", "--device", "cpu"]
 
 
 def sweep_of(*argv, space="alpha=fixed:{-2:2}"):
