@@ -1,17 +1,25 @@
 """Use a run's network on your own input: ``python -m ray_jobs.predict RUN INPUT --out FOLDER``."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from aign.data.streams import rows
+from aign.data.skipped import skipped_line
 from aign.device import to_device
+from aign.errors import UserError
+from aign.tasks.base import PICTURE
 from ray_jobs.console import run_command
 from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FolderOption, OutputFolder
+from ray_jobs.reports.history import newest_metrics
 from ray_jobs.runs import open_run
+from ray_jobs.storage import Store
+
+NUM_NAMED = 3
+"""Files that are named of many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,29 @@ def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign predict")
     options.out.check()
     trained = open_run(options.run, device=options.device)
-    sample = {name: to_device(part, trained.device) for name, part in trained.task.read(options.input).items()}
-    inferred = trained.infer(sample["observed"])
+    own = trained.task.read(options.input)
+    own = replace(own, sample={name: to_device(part, trained.device) for name, part in own.sample.items()})
+    inferred = trained.infer(own.sample["observed"])
     with options.out.filling() as folder:
-        written = [*trained.task.write(inferred, sample, folder), folder / "picture.png"]
-        trained.task.picture(inferred, sample).savefig(written[-1])
-    print(f"inferred {rows(inferred)} samples: {', '.join(f'{options.out}/{path.name}' for path in written)}")
+        written = trained.task.write(inferred, own, folder)
+        trained.task.picture(inferred, own.sample).savefig(folder / f"{PICTURE}.png")
+        written.append(folder / f"{PICTURE}.png")
+    names = ", ".join(path.name for path in written[:NUM_NAMED])
+    files = names if len(written) <= NUM_NAMED else f"{names} and {len(written) - NUM_NAMED:,} more"
+    print(f"inferred {len(own.names):,} samples: {files} in {options.out}")
+    if own.skipped:
+        print(skipped_line(own.skipped, "of the input were"))
+    for doubt in trained.task.doubts(inferred, own, _measured(options.run)):
+        print(f"warning: {doubt}")
+
+
+def _measured(run: str) -> Mapping[str, float]:
+    """The run's metrics, which only warnings need."""
+    try:
+        return newest_metrics(Store(run))
+    except UserError as error:
+        print(f"warning: {error}")
+        return {}
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def small(command: str, bucket: str) -> list[str]:
 @pytest.mark.ray
 def test_commands_run_as_they_stand(tmp_path, monkeypatch, object_store, ray_local):
     monkeypatch.chdir(tmp_path)
-    keypoints = [[[10.0 * j, 5.0 * j] for j in range(SKELETON.num_joints)]]
+    keypoints = [[[10.0 * j, 5.0 * j + 1] for j in range(SKELETON.num_joints)]]
     Path("keypoints.json").write_text(json.dumps({"keypoints": keypoints}))
     Path("photos").mkdir()
     for i in range(3):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from aign.data.file_tree import FileTree
-from aign.data.image_files import image_set, is_image
+from aign.data.image_files import image_set
 from aign.data.images import LANDMARKS, SPLITS, ImageSet
+from aign.data.pictures import is_picture
 from aign.data.places import data_file
 from aign.errors import UserError
 
@@ -69,7 +70,7 @@ def _check(sound: bool, tree: FileTree, name: str, found: str) -> None:
 
 def _image_folder(tree: FileTree) -> str:
     for folder in (_FOLDER, f"Img/{_FOLDER}", f"{_FOLDER}/{_FOLDER}"):
-        if any(path.startswith(f"{folder}/") and is_image(path.removeprefix(f"{folder}/")) for path in tree.stamps):
+        if any(path.startswith(f"{folder}/") and is_picture(path) for path in tree.stamps):
             return folder
     raise UserError(f"{tree.source}/{_FOLDER}", "no images there", f"unpack {_FOLDER}.zip into {tree.source}")
 

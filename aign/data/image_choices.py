@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from aign.data.bias import selected
 from aign.data.celeba import load_celeba
@@ -121,11 +122,16 @@ def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet | None:
 
 def with_numbers(images: ImageSet, columns: tuple[str, ...]) -> ImageSet:
     """The images that have a number in each of the columns. Raises UserError if a column is not there or none has."""
-    known = images.table.reindex(columns=list(columns)).notna().all(axis=1).to_numpy()
+    known = has_numbers(images, columns)
     if not known.any():
         reason = f"have no {', '.join(columns)}"
         raise UserError(images.name, reason, "give a table with landmarks, or hide a box: --hidden box:40:16:60:48")
     return images if known.all() else _rows(images, known)
+
+
+def has_numbers(images: ImageSet, columns: tuple[str, ...]) -> Bool[np.ndarray, " images"]:
+    """Which images have a number in each of the columns."""
+    return images.table.reindex(columns=list(columns)).notna().all(axis=1).to_numpy()
 
 
 def _halves(images: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -6,7 +6,6 @@ files, and the size asked for.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,18 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from aign.data.cache import made_once
-from aign.data.file_tree import FileTree
+from aign.data.file_names import match_files
+from aign.data.file_tree import FileTree, Unreadable
 from aign.data.images import LANDMARKS, ImageSet
+from aign.data.pictures import NotAPicture, is_picture, read_picture
+from aign.data.skipped import Skipped, skipped_line
 from aign.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-_VERSION = 1  # of how pixels are made and stored: another one finds nothing of this one's
+_VERSION = 2  # of how pixels are made and stored: another one finds nothing of this one's
 _AT_ONCE = 512  # files under way, which bounds memory
 Frame = tuple[float, float, float]
 
@@ -41,19 +42,24 @@ class DecodedImages:
     """Which of the files asked for each is."""
     frames: Float[np.ndarray, "images 3"]
     """Left and top edge of the square that was cut out, in pixels of the file, and its enlargement."""
-    skipped: tuple[str, ...]
-
-
-def is_image(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
+    skipped: tuple[Skipped, ...]
 
 
 def image_set(
     name: str, tree: FileTree, table: pd.DataFrame, *, folder: str = "", size: int, crop_px: int | None, strict: bool
 ) -> ImageSet:
-    """The images that a table's column ``file`` names in a folder of a tree, with their rows; see ``read_images``."""
-    paths = [f"{folder}/{file}" if folder else file for file in table["file"]]
-    decoded = read_images(tree, paths, size=size, crop_px=crop_px, strict=strict)
+    """The images that a table's column ``file`` names in a folder of a tree, with their rows; see ``read_images``.
+
+    Names need not be exact (see ``match_files``); two for one file are a UserError.
+    """
+    start = f"{folder}/" if folder else ""
+    images = [path.removeprefix(start) for path in tree.stamps if path.startswith(start) and is_picture(path)]
+    matched = match_files(table["file"].tolist(), images)
+    table = table.assign(file=[found or name for found, name in zip(matched, table["file"], strict=True)])
+    twice = table["file"][table["file"].duplicated()]
+    if len(twice):
+        raise UserError(f"{name}: {twice.iloc[0]}", "is named in two rows", "give every image one row")
+    decoded = read_images(tree, [start + file for file in table["file"]], size=size, crop_px=crop_px, strict=strict)
     table = framed_landmarks(table.iloc[decoded.rows].reset_index(drop=True), decoded.frames)
     return ImageSet(name=name, pixels=decoded.pixels, table=table, skipped=decoded.skipped)
 
@@ -68,18 +74,21 @@ def read_images(
     """
     if size < 1 or (crop_px is not None and crop_px < 1):
         raise UserError(f"size {size}, crop {crop_px}", "is not a size in pixels", "give numbers above 0")
-    asked = json.dumps([_VERSION, tree.source, size, crop_px, [(path, tree.stamps.get(path)) for path in paths]])
-    name = f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
-    folder = made_once(name, lambda empty: _decode_into(empty, tree, paths, size, crop_px))
-    decoded = _mapped(folder, paths, size)
+    try:
+        decoded = _kept(tree, paths, size, crop_px)
+    except _Unreadable as found:  # remembered nowhere: the next command may read them
+        tree.odd.update(found.reasons)
+        for path in found.reasons:
+            tree.stamps.pop(path)
+        decoded = _kept(tree, paths, size, crop_px)
     if strict and decoded.skipped:
-        raise UserError(
-            f"{tree.source}/{decoded.skipped[0]}",
-            f"is missing or cannot be read as an image, as {len(decoded.skipped):,} of {len(paths):,} files",
-            "copy them again, or read without strict to skip them",
-        )
+        first = decoded.skipped[0]
+        reason = f"{first.reason}, and --strict skips none ({len(decoded.skipped):,} of {len(paths):,} files)"
+        raise UserError(tree.place(first.name), reason, "mend or remove them, or leave --strict out")
     if not len(decoded.pixels):
-        raise UserError(tree.source, f"none of {len(paths):,} files can be read as an image", "give a folder of images")
+        raise UserError(
+            tree.source, f"none of {len(paths):,} files can be read as an image", _why_none(decoded.skipped)
+        )
     return decoded
 
 
@@ -92,54 +101,93 @@ def framed_landmarks(table: pd.DataFrame, frames: Float[np.ndarray, "images 3"])
     return table.assign(**columns)
 
 
-def _mapped(folder: Path, paths: Sequence[str], size: int) -> DecodedImages:
+class _Unreadable(Exception):
+    """Files that could not be read this time, with the reasons."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        self.reasons = reasons
+        super().__init__(reasons)
+
+
+def _kept(tree: FileTree, paths: Sequence[str], size: int, crop_px: int | None) -> DecodedImages:
+    """As ``read_images``, from the cache if it is there. Raises _Unreadable if files cannot be read."""
+    asked = json.dumps([_VERSION, tree.source, size, crop_px, [(path, tree.stamps.get(path)) for path in paths]])
+    name = f"images_{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
+    folder = made_once(name, lambda empty: _decode_into(empty, tree, paths, size, crop_px))
+    return _mapped(folder, tree, paths, size)
+
+
+def _mapped(folder: Path, tree: FileTree, paths: Sequence[str], size: int) -> DecodedImages:
     rows, frames = np.load(folder / "rows.npy"), np.load(folder / "frames.npy")
     shape = (len(rows), 3, size, size)
     # Copy on write: torch asks for memory that may be written to, and the file must not change.
     pixels = np.memmap(folder / "pixels.bin", np.uint8, "c", shape=shape) if len(rows) else np.empty(shape, np.uint8)
-    skipped = tuple(paths[row] for row in np.setdiff1d(np.arange(len(paths)), rows))
+    reasons = json.loads((folder / "reasons.json").read_bytes())
+    missing = next((f"is not there, but {path} is" for path in tree.stamps if is_picture(path)), "is not there")
+    skipped = tuple(
+        Skipped(path, reasons.get(path) or tree.odd.get(path, missing))
+        for path in (paths[row] for row in np.setdiff1d(np.arange(len(paths)), rows))
+    )
     return DecodedImages(torch.from_numpy(pixels), rows, frames, skipped)
 
 
 def _decode_into(folder: Path, tree: FileTree, paths: Sequence[str], size: int, crop_px: int | None) -> None:
     rows, frames = [], []
+    reasons: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     with open(folder / "pixels.bin", "wb") as file:
-        for row, (pixels, frame) in _decoded(tree, paths, size, crop_px):
-            file.write(pixels)
-            rows.append(row)
-            frames.append(frame)
+        for row, image in _decoded(tree, paths, size, crop_px):
+            if isinstance(image, NotAPicture):
+                reasons[paths[row]] = image.reason
+            elif isinstance(image, Unreadable):
+                unreadable[paths[row]] = image.reason
+            else:
+                pixels, frame = image
+                file.write(pixels)
+                rows.append(row)
+                frames.append(frame)
+    if unreadable:
+        raise _Unreadable(unreadable)
     np.save(folder / "rows.npy", np.array(rows, np.int64))
     np.save(folder / "frames.npy", np.array(frames, np.float64).reshape(-1, 3))
+    (folder / "reasons.json").write_text(json.dumps(reasons))
 
 
 def _decoded(
     tree: FileTree, paths: Sequence[str], size: int, crop_px: int | None
-) -> Iterator[tuple[int, tuple[bytes, Frame]]]:
-    """The files that can be decoded, with their place among the paths."""
+) -> Iterator[tuple[int, tuple[bytes, Frame] | NotAPicture | Unreadable]]:
+    """The files that are there, decoded or with the reason why not, with their place among the paths."""
+
+    def attempt(path: str) -> tuple[bytes, Frame] | NotAPicture | Unreadable:
+        try:
+            return decode(tree.read(path), size, crop_px)
+        except (NotAPicture, Unreadable) as error:
+            return error
+
     present = [(row, path) for row, path in enumerate(paths) if path in tree.stamps]
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(present), _AT_ONCE):
             part = present[start : start + _AT_ONCE]
-            images = pool.map(lambda item: decode(tree.read(item[1]), size, crop_px), part)
-            yield from ((row, image) for (row, _), image in zip(part, images, strict=True) if image is not None)
+            images = pool.map(lambda item: attempt(item[1]), part)
+            yield from ((row, image) for (row, _), image in zip(part, images, strict=True))
 
 
-def decode(content: bytes, size: int, crop_px: int | None) -> tuple[bytes, Frame] | None:
-    """Pixels (3, size, size) of the middle square of an image file, and its frame; None if it is no whole image."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-            side = min(width, height, crop_px or width)
-            # A JPEG is decoded at a half, a quarter or an eighth if that is enough: several times faster.
-            image.draft("RGB", (-(-width * size // side), -(-height * size // side)))
-            shrunk = image.size[0] / width
-            upright = ImageOps.exif_transpose(image.convert("RGB"))
-    except Exception:  # Pillow's decoders raise errors of many kinds for files that are not what they should be
-        return None
-    if (upright.width > upright.height) != (width > height):
-        width, height = height, width
+def decode(content: bytes, size: int, crop_px: int | None) -> tuple[bytes, Frame]:
+    """Pixels (3, size, size) of the middle square of an image file, and its frame. Raises NotAPicture."""
+
+    def least(width: int, height: int) -> tuple[int, int]:
+        side = min(width, height, crop_px or width)
+        return -(-width * size // side), -(-height * size // side)
+
+    upright, (width, height) = read_picture(content, least)
+    side = min(width, height, crop_px or width)
+    shrunk = upright.width / width
     left, top = (width - side) / 2, (height - side) / 2
     right, bottom = min((left + side) * shrunk, upright.width), min((top + side) * shrunk, upright.height)
     box = (left * shrunk, top * shrunk, right, bottom)
     small = upright.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return np.asarray(small).transpose(2, 0, 1).tobytes(), (left, top, size / side)
+
+
+def _why_none(skipped: Sequence[Skipped]) -> str:
+    return skipped_line(skipped, "files were") if skipped else "give a folder of images"

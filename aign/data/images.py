@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from aign.data.bias import selected
+from aign.data.skipped import Skipped, skipped_line
 from aign.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -30,7 +31,7 @@ class ImageSet:
     pixels: UInt8[Tensor, "images channels height width"]
     """May be mapped from a file, not read: index it, and only what is asked for is read."""
     table: pd.DataFrame
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     """Files that were left out because they could not be read."""
 
     def __post_init__(self) -> None:
@@ -61,6 +62,17 @@ class ImageSet:
             raise UserError(f"split {name!r}", f"holds no image of {self.name}", "choose a larger set of images")
         return chosen
 
+    def fit(self, fits: Bool[np.ndarray, " images"], reason: str) -> "ImageSet":
+        """The images that fit; the others are skipped for one reason. Raises UserError if none does."""
+        unfit = tuple(Skipped(file, reason) for file in self.table["file"][~fits])
+        if not fits.any():
+            raise UserError(self.name, skipped_line(unfit, "files were"), "give other images")
+        return replace(self._rows(fits), skipped=(*self.skipped, *unfit))
+
+    def without(self, skipped: Sequence[Skipped]) -> "ImageSet":
+        """The same images, of which files are known that are not among them."""
+        return replace(self, skipped=(*skipped, *self.skipped))
+
     def grey(self) -> "ImageSet":
         """The images without colours: the mean of their channels."""
         return replace(self, pixels=self.pixels.float().mean(1, keepdim=True).round().byte())
@@ -68,10 +80,7 @@ class ImageSet:
     @property
     def warnings(self) -> list[str]:
         """What a person should know about these images."""
-        if not self.skipped:
-            return []
-        shown = ", ".join(self.skipped[:3]) + (", ..." if len(self.skipped) > 3 else "")
-        return [f"{len(self.skipped):,} files of {self.name} could not be read and were skipped: {shown}"]
+        return [skipped_line(self.skipped, f"files of {self.name} were")] if self.skipped else []
 
     def _rows(self, mask: Bool[np.ndarray, " images"]) -> "ImageSet":
         rows = np.flatnonzero(mask)

@@ -1,53 +1,65 @@
-"""A person's own images, of exactly the size that a network was trained on."""
+"""A user's own images, of exactly the size that a network was trained on, and names for what is made of them."""
 
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
-from aign.data.image_files import is_image
+from aign.data.file_tree import FileTree, Unreadable
+from aign.data.images import ImageSet
+from aign.data.pictures import NotAPicture, listed_pictures, read_picture
+from aign.data.skipped import Skipped, printable, skipped_line
 from aign.errors import UserError
 
 
-def read_own_images(path: Path, size: tuple[int, int, int]) -> UInt8[Tensor, "images channels height width"]:
-    """One image file, or all that lie directly in a folder, in the order of their names, as they are.
+def read_own_images(path: Path, size: tuple[int, int, int]) -> ImageSet:
+    """One image file, or all in a folder and its folders, in the order of their names, as they are.
 
-    ``size`` is (channels, height, width), with one channel for grey and three for colours. Raises UserError for a path
-    that is neither, a folder without images, a file that is truncated or no image, and one of another size.
+    ``size`` is (channels, height, width), with one channel for grey and three for colours. What is called an image and
+    cannot be read, or is of another size, is skipped. Raises UserError if none is left.
     """
-    files = [path] if path.is_file() else _in_folder(path)
-    return torch.stack([_read(file, size) for file in files])
+    tree = FileTree(path)
+    files, skipped = listed_pictures(tree)
+    pixels: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            pixels[file] = _exact(tree.read(file), size)
+        except (NotAPicture, Unreadable) as error:
+            skipped.append(Skipped(file, error.reason))
+    if not pixels:
+        reason = skipped_line(skipped, "files were") if skipped else "holds no images"
+        raise UserError(path, reason, "give a folder of .png, .jpg or other images")
+    table = pd.DataFrame({"file": list(pixels), "split": "test"})
+    return ImageSet(name=f"images of {path}", pixels=torch.stack([*pixels.values()]), table=table, skipped=(*skipped,))
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(folder, "no such file or folder", "give an image file or a folder of images")
-    files = sorted(file for file in folder.iterdir() if file.is_file() and is_image(file.name))
-    if not files:
-        raise UserError(folder, "holds no images", "give a folder of .png, .jpg or other images")
-    return files
+def result_names(files: Sequence[str], taken: Iterable[str]) -> tuple[str, ...]:
+    """A name for what is made of each file: its own without folders and suffix, or that with a number if it is taken.
+
+    Names that differ only in the case of letters count as one, as they do on some disks.
+    """
+    used = {name.casefold() for name in taken}
+    last: dict[str, int] = {}
+    names = []
+    for file in files:
+        stem = name = printable(PurePosixPath(file).stem)
+        while name.casefold() in used:
+            last[stem] = last.get(stem, 1) + 1
+            name = f"{stem}-{last[stem]}"
+        used.add(name.casefold())
+        names.append(name)
+    return tuple(names)
 
 
-def _read(file: Path, size: tuple[int, int, int]) -> UInt8[Tensor, "channels height width"]:
-    try:
-        with Image.open(file) as image:
-            image.load()
-            values = np.array(image.convert("RGB") if image.mode == "P" else image)
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise errors of many kinds for files that are not what they should be
-        reason = f"truncated or no image ({str(error) or type(error).__name__})"
-        raise UserError(file, reason, "copy it again, or leave it out") from None
+def _exact(content: bytes, size: tuple[int, int, int]) -> UInt8[Tensor, "channels height width"]:
     channels, height, width = size
-    values = values[:, :, None] if values.ndim == 2 else values
-    if values.dtype != np.uint8 or values.shape[2] != channels:
-        wanted = "8-bit grey" if channels == 1 else "8-bit RGB"
-        reason = f"has {values.shape[2]} channels of {values.dtype}, the network was trained on {wanted} images"
-        raise UserError(file, reason, f"save it as {wanted}, without transparency")
-    if values.shape[:2] != (height, width):
-        reason = f"is {values.shape[1]} x {values.shape[0]} pixels, the network was trained on {width} x {height}"
-        raise UserError(file, reason, f"crop and resize it to {width} x {height}")
-    return torch.from_numpy(values).permute(2, 0, 1)
+    image, found = read_picture(content)
+    if found != (width, height):
+        reason = f"is {found[0]} x {found[1]} pixels, the network was trained on {width} x {height}"
+        raise NotAPicture(f"{reason}: crop and resize it")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return pixels if channels == 3 else pixels.float().mean(0, keepdim=True).round().byte()

@@ -90,10 +90,9 @@ def _note(axes: Axes, text: str) -> None:
     axes.text(0.97, 0.95, text, size=6.5, color=INK, va="top", ha="right", transform=axes.transAxes, bbox=paper)
 
 
-def write_images(images: Images, folder: Path) -> list[Path]:
-    """Each image as ``0000.png`` and so on, and all of them, side by side in rows, as ``grid.png``."""
-    digits = max(4, len(str(len(images) - 1)))
-    paths = [folder / f"{i:0{digits}}.png" for i in range(len(images))] + [folder / "grid.png"]
+def write_images(images: Images, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Each image as ``NAME.png``, and all of them, side by side in rows, as ``grid.png``."""
+    paths = [folder / f"{name}.png" for name in (*names, "grid")]
     for path, image in zip(paths, [*_shown(images), *_shown(grid(images)[None])], strict=True):
         Image.fromarray(image).save(path)
     return paths

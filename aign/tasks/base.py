@@ -11,6 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from aign.data.images import ImageSet
+from aign.data.own_images import result_names
+from aign.data.skipped import Skipped
 from aign.data.streams import Sample, Stream, rows
 from aign.memories import Memory
 
@@ -19,6 +22,27 @@ Factors = dict[str, Tensor]
 Observed = dict[str, Tensor]
 Terms = dict[str, Tensor]
 """Named loss terms, scalars, unweighted."""
+
+
+GRID = "grid"
+"""All inferred images side by side, without the suffix."""
+PICTURE = "picture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnInput:
+    """A user's own input."""
+
+    sample: Sample
+    """``observed`` only."""
+    names: tuple[str, ...]
+    """Of the samples, each another one: files as they are called, people by their number."""
+    skipped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def of_images(cls, images: ImageSet, sample: Sample) -> "OwnInput":
+        names = result_names(images.table["file"].tolist(), taken=(GRID, PICTURE))
+        return cls(sample=sample, names=names, skipped=images.skipped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,16 +177,20 @@ class Task(ABC):
         """Observed, inferred, rendered and remembered side by side, of a few samples."""
 
     @abstractmethod
-    def read(self, path: Path) -> Sample:
-        """A user's own input as samples with ``observed`` only. Raises UserError for input that cannot be right."""
+    def read(self, path: Path) -> OwnInput:
+        """A user's own input. Whatever cannot be right in one file or person is skipped; raises UserError if all is."""
 
     @abstractmethod
     def example(self, count: int, random: torch.Generator) -> Observed:
         """``count`` made-up samples such as ``read`` gives, on the CPU; made with or without the task's data."""
 
     @abstractmethod
-    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """What was inferred of a user's own input, as files in a folder."""
+
+    def doubts(self, inferred: Factors, own: OwnInput, metrics: Mapping[str, float]) -> list[str]:
+        """What in a user's own input is unlike anything that ``metrics`` of the test set were measured on."""
+        return []
 
 
 def readable(value: float, like: float | None = None) -> str:

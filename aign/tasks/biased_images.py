@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.data.cache import shared_cache
-from aign.data.image_choices import ChosenImages, ImageOptions, choose, with_numbers
+from aign.data.image_choices import ChosenImages, ImageOptions, choose, has_numbers, with_numbers
 from aign.data.image_folders import load_image_folder
 from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
 from aign.data.images import ImageSet
@@ -31,7 +31,7 @@ from aign.losses.schedules import Schedule, parse_alpha, parse_scale
 from aign.memories import Memory
 from aign.options import check_not_negative, check_positive, make_absolute
 from aign.renderers.image import HandedOn
-from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
 NUM_TEST = 256
 """Test images that are measured, evenly spread over the test split."""
@@ -351,15 +351,18 @@ class BiasedImageTask(Task):
 
     # --- a user's own images -----------------------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Sample:
-        """All images of a folder, in the order of their names, and what is observed of them; none is skipped."""
-        images = load_image_folder(path, size=self.size[1], strict=True)
+    def read(self, path: Path) -> OwnInput:
+        """All images of a folder, in the order of their names, and what is observed of them."""
+        images = load_image_folder(path, size=self.size[1])
+        if columns := self.needs(self.config):
+            reason = "has no landmarks in a table beside it"
+            images = images.fit(has_numbers(images, columns), reason)
         images = images.grey() if self.size[0] == 1 else images
-        return self._stream(images, "cpu").fixed(len(images))
+        return OwnInput.of_images(images, self._stream(images, "cpu").fixed(len(images)))
 
-    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
-        """The inferred images, numbered in the order they were read, and ``grid.png`` of all of them."""
-        return write_images(inferred["image"], folder)
+    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+        """The inferred images, called as those that were read, and ``grid.png`` of all of them."""
+        return write_images(inferred["image"], folder, own.names)
 
 
 def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:

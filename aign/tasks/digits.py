@@ -21,13 +21,14 @@ from aign.data.digits import NUM_KINDS, SIZE, digit_set, generated_digits, load_
 from aign.data.image_folders import load_image_folder
 from aign.data.image_streams import ImageStream, Known, as_floats, shifted
 from aign.data.images import ImageSet
+from aign.data.skipped import printable
 from aign.data.streams import Sample, rows
 from aign.errors import UserError
 from aign.evaluation.class_picture import Guesses, draw_guesses
 from aign.generators.classifier import ResidualClassifier
 from aign.options import check_positive
 from aign.renderers.identity import Identity
-from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
 WORLD_SEED = 0
 """Digits belong to the data, not to a run."""
@@ -176,25 +177,24 @@ class DigitsTask(Task):
 
     # --- a user's own images -----------------------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Sample:
+    def read(self, path: Path) -> OwnInput:
         """All images of a folder, in the order of their names: the middle square of each, small and grey.
 
-        Raises UserError, beside what ``load_image_folder`` does, for images whose ground is light.
+        Images whose ground is light are skipped.
         """
-        images = load_image_folder(path, size=SIZE, strict=True).grey()
-        num_light = int((as_floats(images.pixels).mean((1, 2, 3)) > 0.5).sum())
-        if num_light:
-            reason = f"{num_light} of {len(images)} images are mostly light, the network knows light ink on dark ground"
-            raise UserError(path, reason, "invert them")
-        return ImageStream(images).fixed(len(images))
+        images = load_image_folder(path, size=SIZE).grey()
+        is_dark = (as_floats(images.pixels).mean((1, 2, 3)) <= 0.5).numpy()
+        images = images.fit(is_dark, "is mostly light, the network knows light ink on dark ground: invert it")
+        names = tuple(printable(file) for file in images.table["file"])
+        return OwnInput(sample=ImageStream(images).fixed(len(images)), names=names, skipped=images.skipped)
 
     def example(self, count: int, random: torch.Generator) -> Observed:
         return {"image": torch.rand(count, 1, SIZE, SIZE, generator=random)}
 
-    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
-        """``predictions.csv``: index of each image in the order they were read, its class and the confidence in it."""
+    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+        """``predictions.csv``: the file of each image, its class and the confidence in it."""
         confidence, guess = inferred["logits"].softmax(1).max(1)
-        table = pd.DataFrame({"index": range(len(guess)), "class": guess.cpu(), "confidence": confidence.cpu()})
+        table = pd.DataFrame({"file": own.names, "class": guess.cpu(), "confidence": confidence.cpu()})
         path = folder / "predictions.csv"
         table.to_csv(path, index=False)
         return [path]

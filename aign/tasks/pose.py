@@ -19,7 +19,7 @@ from aign.data.bodies import generated_bodies
 from aign.data.cameras import NUM_RANDOM, random_cameras
 from aign.data.cmu import load_cmu
 from aign.data.h36m import load_h36m
-from aign.data.keypoint_files import crop_to_person, read_keypoints, write_poses
+from aign.data.keypoint_files import crop_to_person, read_keypoints, unlikely_people, write_poses
 from aign.data.motion import MotionClips
 from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, test_views
@@ -35,7 +35,7 @@ from aign.memories import Memory, balanced
 from aign.renderers.skeleton import Skeleton
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import root_relative, rotate
-from aign.tasks.base import Critic, Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
 PICTURED = 4
 """Samples in a picture."""
@@ -399,9 +399,19 @@ class PoseTask(Task):
 
     # --- a user's own keypoints -------------------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Sample:
-        keypoints = read_keypoints(path, self.skeleton)
-        return {"observed": {"keypoints_px": crop_to_person(keypoints, self.config.image_size)}}
+    def read(self, path: Path) -> OwnInput:
+        people = read_keypoints(path, self.skeleton)
+        cropped = crop_to_person(people.keypoints_px, self.config.image_size)
+        names = tuple(str(number) for number in people.numbers)
+        return OwnInput(sample={"observed": {"keypoints_px": cropped}}, names=names, skipped=people.skipped)
+
+    def doubts(self, inferred: Factors, own: OwnInput, metrics: Mapping[str, float]) -> list[str]:
+        """People whose poses, seen by the camera, are far from their keypoints: joints may be in another order."""
+        if "reprojection_px" not in metrics:
+            return []
+        rendered = self.renderer(inferred)["keypoints_px"]
+        error_px = mean_distance(rendered, own.sample["observed"]["keypoints_px"])
+        return unlikely_people(error_px, metrics["reprojection_px"], own.names, self.skeleton)
 
     def example(self, count: int, random: torch.Generator) -> Observed:
         """Mean poses as random cameras see them."""
@@ -410,9 +420,12 @@ class PoseTask(Task):
         weights = torch.zeros(count, self.config.num_components, device=device)
         return {"keypoints_px": self.renderer({"weights": weights, **cameras})["keypoints_px"].cpu()}
 
-    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+        """``poses.json``: a pose a person, in the order of the input, null for those who were skipped."""
         joints = root_relative(self.joints(inferred), self.skeleton)
-        return [write_poses(folder / "poses.json", joints, inferred, self.skeleton)]
+        numbers = [int(name) for name in own.names]
+        num_people = len(own.names) + len(own.skipped)
+        return [write_poses(folder / "poses.json", joints, inferred, self.skeleton, numbers, num_people)]
 
 
 def _load(config: PoseConfig) -> MotionClips:

@@ -34,7 +34,7 @@ from aign.losses.density import normal_nll
 from aign.losses.likelihoods import Distribution, make_likelihood
 from aign.losses.representations import Representation, parse_representation
 from aign.renderers.identity import Identity
-from aign.tasks.base import Evaluation, Factors, Observed, Preset, Stage, Task, Terms
+from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
 NUM_TEST = 1000
 """Validation images that are measured, evenly spread over the validation split."""
@@ -251,21 +251,22 @@ class VAETask(Task):
 
     # --- a user's own images -----------------------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Sample:
+    def read(self, path: Path) -> OwnInput:
         """Images in the middle of their grain; latents are not drawn but the most likely ones."""
-        images = as_floats(read_own_images(path, self.config.image_shape))
+        own = read_own_images(path, self.config.image_shape)
+        images = as_floats(own.pixels)
         random = torch.full_like(images, 0.5)
         noise = images.new_zeros(len(images), self.config.latent_size)
-        return {"observed": {**self._photograph({"image": images}, random), "noise": noise}}
+        return OwnInput.of_images(own, {"observed": {**self._photograph({"image": images}, random), "noise": noise}})
 
     def example(self, count: int, random: torch.Generator) -> Observed:
         images = torch.rand(count, *self.config.image_shape, generator=random)
         return {"image": images, "noise": torch.randn(count, self.config.latent_size, generator=random)}
 
-    def write(self, inferred: Factors, sample: Sample, folder: Path) -> list[Path]:
-        """The rendered images without grain, numbered in the order they were read, and ``grid.png`` of all of them."""
+    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+        """The rendered images without grain, called as those that were read, and ``grid.png`` of all of them."""
         grain = self.config.grain
-        return write_images((self.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder)
+        return write_images((self.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder, own.names)
 
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,19 +23,28 @@ Curve = tuple[list[int], list[float]]
 
 def read_lines(run: Store) -> dict[int, list[Line]]:
     """All lines of metrics by attempt, in the order they were written. Raises UserError for a part that is damaged."""
-
-    def read(part: str) -> list[Line]:
-        try:
-            return [json.loads(line) for line in run.read(f"metrics/{part}").splitlines()]
-        except ValueError as error:
-            raise UserError(f"{run.uri}/metrics/{part}", f"is not lines of JSON ({error})", "remove it") from None
-
     parts = run.names("metrics")
     with ThreadPoolExecutor(READERS) as pool:
         found: dict[int, list[Line]] = {}
-        for part, lines in zip(parts, pool.map(read, parts), strict=True):
+        for part, lines in zip(parts, pool.map(partial(_read_part, run), parts), strict=True):
             found.setdefault(int(part.partition("-")[0]), []).extend(lines)
     return found
+
+
+def newest_metrics(run: Store) -> Mapping[str, float]:
+    """What a run measured last, from its newest parts; empty before it has. Raises UserError as ``read_lines``."""
+    for part in reversed(run.names("metrics")):
+        for line in reversed(_read_part(run, part)):
+            if "evaluation" in line:
+                return line["evaluation"]["metrics"]
+    return {}
+
+
+def _read_part(run: Store, part: str) -> list[Line]:
+    try:
+        return [json.loads(line) for line in run.read(f"metrics/{part}").splitlines()]
+    except ValueError as error:
+        raise UserError(f"{run.uri}/metrics/{part}", f"is not lines of JSON ({error})", "remove it") from None
 
 
 @dataclass(frozen=True)

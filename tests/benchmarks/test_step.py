@@ -26,7 +26,8 @@ def measured(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "superres":
         (folder / "images").mkdir()
-        write_images(as_floats(generated_faces(NUM_IMAGES, 0).pixels), folder / "images")
+        names = [str(i) for i in range(NUM_IMAGES)]
+        write_images(as_floats(generated_faces(NUM_IMAGES, 0).pixels), folder / "images", names)
         (folder / "images/grid.png").unlink()
     run_workers("tests.benchmarks.step_worker", folder, request.param)
     return {"task": request.param, **json.loads((folder / "measured.json").read_text())}

@@ -11,6 +11,7 @@ from PIL import Image
 from aign.data import image_files
 from aign.data.file_tree import FileTree
 from aign.data.image_files import framed_landmarks, read_images
+from aign.data.skipped import Skipped
 from aign.errors import UserError
 
 
@@ -75,9 +76,14 @@ def test_broken_and_missing_files_are_left_out(folder, dotted):
     paths = [f"{name}.jpg" for name in "abcdxe"]
     images = read_images(tree, paths, size=16)
     assert images.rows.tolist() == [0, 5]
-    assert images.skipped == ("b.jpg", "c.jpg", "d.jpg", "x.jpg")
+    assert dict(images.skipped) == {
+        "b.jpg": "is a truncated or damaged image",
+        "c.jpg": "is empty",
+        "d.jpg": "is no image",
+        "x.jpg": "is not there, but a.jpg is",
+    }
     assert images.pixels[:, :, 8, 8].argmax(1).tolist() == [0, 2]
-    with pytest.raises(UserError, match=r"b\.jpg: is missing or cannot be read as an image, as 4 of 6 files"):
+    with pytest.raises(UserError, match=r"b\.jpg: is a truncated.*4 of 6 files"):
         read_images(tree, paths, size=16, strict=True)
     with pytest.raises(UserError, match="none of 2 files can be read as an image"):
         read_images(tree, ["c.jpg", "d.jpg"], size=16)
@@ -91,7 +97,7 @@ def test_files_are_decoded_once_and_again_when_they_change(folder, dotted, monke
         patch.setattr(image_files, "decode", lambda *_: pytest.fail("decoded again"))
         again = read_images(folder(), paths, size=16)
     assert torch.equal(first.pixels, again.pixels)
-    assert again.skipped == ("b.jpg",)
+    assert again.skipped == (Skipped("b.jpg", "is no image"),)
     np.testing.assert_array_equal(first.frames, again.frames)
     assert read_images(tree, paths, size=8).pixels.shape[-1] == 8
     changed = read_images(folder(a_jpg=dotted(40, 40, (20, 20), colour=(0, 255, 0))), paths, size=16)
@@ -109,7 +115,7 @@ def test_what_one_machine_has_decoded_another_fetches(folder, dotted, machine, m
         patch.setattr(tree, "read", lambda path: pytest.fail(f"{path} was read"))
         again = read_images(tree, ["a.jpg", "b.jpg"], size=16)
     assert torch.equal(first.pixels, again.pixels)
-    assert again.skipped == ("b.jpg",)
+    assert again.skipped == (Skipped("b.jpg", "is no image"),)
     np.testing.assert_array_equal(first.frames, again.frames)
 
 

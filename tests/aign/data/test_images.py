@@ -1,10 +1,12 @@
 """A set of images and its table: selections, splits, and what it says about what was left out."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from aign.data.images import ImageSet, split_by
+from aign.data.skipped import Skipped
 from aign.errors import UserError
 
 
@@ -64,8 +66,20 @@ def test_a_table_that_does_not_fit_is_an_error():
 
 def test_says_what_was_skipped():
     assert numbered(["train"]).warnings == []
-    images = numbered(["train"], skipped=("a.jpg", "b.jpg", "c.jpg", "d.jpg"))
-    assert images.warnings == ["4 files of numbers could not be read and were skipped: a.jpg, b.jpg, c.jpg, ..."]
+    skipped = [
+        Skipped(f"{i}.jpg", reason) for i, reason in enumerate(["is empty", "is odd", "is odd", "is far", "is new"])
+    ]
+    (line,) = numbered(["train"], skipped=tuple(skipped)).warnings
+    assert line == "5 files of numbers were skipped: 1.jpg is odd (and 1 more); 0.jpg is empty; 3.jpg is far; ..."
+
+
+def test_images_that_do_not_fit_are_skipped_by_name():
+    images = numbered(["train"] * 3)
+    images.table["file"] = ["a.png", "b.png", "c.png"]
+    fit = images.fit(np.array([True, False, True]), "is light")
+    assert (fit.table["file"].tolist(), fit.skipped) == (["a.png", "c.png"], (Skipped("b.png", "is light"),))
+    with pytest.raises(UserError, match=r"a\.png is light \(and 2 more\)"):
+        images.fit(np.zeros(3, bool), "is light")
 
 
 def test_splits_keep_equal_keys_together_and_hardly_change_with_more():

@@ -45,7 +45,7 @@ def test_landmarks_are_where_the_features_are():
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"x": b""}, r"attributes\.csv: cannot be read"),
+        ({"x": b""}, r"attributes\.csv: no such file"),
         ({"attributes.csv": b"face_id,face_age\n001,3\n"}, r"attributes\.csv: Usecols"),
         ({"attributes.csv": b"face_id,face_age,face_gender,face_eth\n001,3,male,x\n"}, "landmarks_neutral_front"),
     ],

@@ -39,8 +39,8 @@ def test_a_picture_can_be_saved(tmp_path):
 def test_images_are_written_with_their_grid(tmp_path):
     images = torch.zeros(3, 1, 4, 6)
     images[2] = 1.0
-    paths = write_images(images, tmp_path)
-    assert [path.name for path in paths] == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    paths = write_images(images, tmp_path, ["a", "b", "c"])
+    assert [path.name for path in paths] == ["a.png", "b.png", "c.png", "grid.png"]
     assert np.asarray(Image.open(paths[2])).shape == (4, 6, 3)
     assert (np.asarray(Image.open(paths[2])) == 255).all()
 

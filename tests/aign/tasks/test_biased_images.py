@@ -211,10 +211,14 @@ def test_a_users_folder_of_images_goes_in_and_images_come_out(kind, run, tmp_pat
     out.mkdir()
     for i, (width, height) in enumerate(((80, 60), (44, 44), (16, 16))):
         Image.new("RGB", (width, height), (60 * i, 100, 200)).save(own / f"{i}.png")
-    sample = task.read(own)
+    (own / "3.png").write_bytes(b"no image")
+    (own / "._0.png").write_bytes(b"a note")
+    mine = task.read(own)
+    sample = mine.sample
     assert set(sample) == {"observed"}
-    written = task.write(infer_all(task.generator, sample["observed"]), sample, out)
-    assert [path.name for path in written] == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    assert {name for name, _ in mine.skipped} == {"3.png", "._0.png"}
+    written = task.write(infer_all(task.generator, sample["observed"]), mine, out)
+    assert [path.name for path in written] == ["0.png", "1.png", "2.png", "grid.png"]
     assert Image.open(written[0]).size == (44, 44)
     figure = task.picture(infer_all(task.generator, sample["observed"]), sample)
     assert "learnt from generated faces" in figure.texts[0].get_text()

@@ -181,14 +181,15 @@ def folder(tmp_path):
 
 def test_a_users_images_go_in_and_predictions_come_out(task, folder, tmp_path_factory):
     task = DigitsTask.restore(task.config, task.facts())
-    sample = task.read(folder)
+    own = task.read(folder)
+    sample = own.sample
     assert set(sample) == {"observed"}
     assert sample["observed"]["image"].shape == (3, 1, 28, 28)
     inferred = infer_all(task.generator, sample["observed"])
-    (file,) = task.write(inferred, sample, tmp_path_factory.mktemp("out"))
+    (file,) = task.write(inferred, own, tmp_path_factory.mktemp("out"))
     assert file.name == "predictions.csv"
     table = pd.read_csv(file)
-    assert table["index"].tolist() == [0, 1, 2]
+    assert table["file"].tolist() == ["0.png", "1.png", "2.png"]
     assert table["class"].tolist() == inferred["logits"].argmax(1).tolist()
     np.testing.assert_allclose(table["confidence"], inferred["logits"].softmax(1).amax(1), rtol=1e-5)
     figure = task.picture(inferred, sample)
@@ -196,7 +197,12 @@ def test_a_users_images_go_in_and_predictions_come_out(task, folder, tmp_path_fa
     assert figure.texts[0].get_text() == "classified digits, learnt from generated scribbles"
 
 
-def test_dark_ink_on_light_ground_is_refused(task, folder):
+def test_dark_ink_on_light_ground_is_skipped(task, folder):
     Image.new("L", (28, 28), 255).save(folder / "1.png")
-    with pytest.raises(UserError, match=r"1 of 3 images are mostly light.*invert them"):
+    own = task.read(folder)
+    assert own.names == ("0.png", "2.png")
+    assert [name for name, _ in own.skipped] == ["1.png"]
+    for name in own.names:
+        (folder / name).unlink()
+    with pytest.raises(UserError, match=r"1\.png is mostly light"):
         task.read(folder)

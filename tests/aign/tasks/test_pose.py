@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from aign.errors import UserError
-from aign.tasks.base import Stage
+from aign.evaluation.pose import mean_distance
+from aign.tasks.base import OwnInput, Stage
 from aign.tasks.pose import SUPERVISION, PoseTask
 from aign.training.loop import draw_batch
 from aign.training.players import make_engines
@@ -178,13 +179,29 @@ def test_restored_from_its_facts_it_infers_and_renders_the_same(preset, pose_run
 
 def test_a_users_keypoints_go_in_and_poses_come_out(task, tmp_path):
     path = tmp_path / "people.json"
-    path.write_text(json.dumps((10 * task.test["observed"]["keypoints_px"][:3] + 700).tolist()))
-    sample = task.read(path)
-    assert set(sample) == {"observed"}
-    (written,) = task.write(task.generator(sample["observed"]), sample, tmp_path)
-    poses = json.loads(written.read_text())["poses"]
-    assert len(poses) == 3
-    assert torch.tensor(poses[0]["joints_mm"])[task.skeleton.root].abs().max() == 0
+    people = (10 * task.test["observed"]["keypoints_px"][:3] + 700).tolist()
+    people[1] = [[0, 0]] * len(people[1])
+    path.write_text(json.dumps(people))
+    own = task.read(path)
+    assert set(own.sample) == {"observed"}
+    (written,) = task.write(task.generator(own.sample["observed"]), own, tmp_path)
+    first, nobody, last = json.loads(written.read_text())["poses"]
+    assert nobody is None
+    assert [name for name, _ in own.skipped] == ["person 1"]
+    for pose in (first, last):
+        assert torch.tensor(pose["joints_mm"])[task.skeleton.root].abs().max() == 0
+
+
+def test_people_unlike_those_of_the_test_set_are_doubted(task):
+    observed = task.test["observed"]["keypoints_px"][:3].clone()
+    inferred = task.generator({"keypoints_px": observed})
+    own = OwnInput(sample={"observed": {"keypoints_px": observed}}, names=("0", "4", "7"))
+    error_px = mean_distance(task.renderer(inferred)["keypoints_px"], observed)
+    assert task.doubts(inferred, own, {"reprojection_px": error_px.max().item()}) == []
+    assert task.doubts(inferred, own, {}) == []
+    (doubt,) = task.doubts(inferred, own, {"reprojection_px": error_px.max().item() / 11})
+    assert f"person {own.names[int(error_px.argmax())]}" in doubt
+    assert task.skeleton.joint_names[0] in doubt
 
 
 def test_check_data_reads_the_data_that_the_options_name(pose_run, monkeypatch):

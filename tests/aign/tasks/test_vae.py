@@ -250,29 +250,32 @@ def folder(tmp_path):
 
 
 def test_a_users_images_go_in_and_come_out(task, folder, tmp_path_factory):
-    sample = task.read(folder)
+    own = task.read(folder)
+    sample = own.sample
     assert set(sample) == {"observed"}
     assert sample["observed"]["image"].shape == (3, 3, 16, 16)
     assert not sample["observed"]["noise"].any()
     with torch.no_grad():
         inferred = task.generator(sample["observed"])
     out = tmp_path_factory.mktemp("out")
-    written = task.write(inferred, sample, out)
-    assert [path.name for path in written] == ["0000.png", "0001.png", "0002.png", "grid.png"]
+    written = task.write(inferred, own, out)
+    assert [path.name for path in written] == ["0.png", "1.png", "2.png", "grid.png"]
     figure = task.picture(inferred, sample)
     assert [axes.get_title(loc="left") for axes in figure.axes][:4:3] == ["observed", "rendered"]
     assert len(figure.axes) == 6
 
 
 def test_a_perfect_reconstruction_is_written_as_it_was_read(task, folder, tmp_path_factory):
-    sample = task.read(folder)
+    own = task.read(folder)
     out = tmp_path_factory.mktemp("out")
-    first, *_ = task.write({"image": sample["observed"]["image"]}, sample, out)
-    assert first.name == "0000.png"
+    first, *_ = task.write({"image": own.sample["observed"]["image"]}, own, out)
+    assert first.name == "0.png"
     np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(folder / "0.png")))
 
 
-def test_images_of_another_size_are_refused(task, folder):
+def test_images_of_another_size_are_skipped(task, folder):
     Image.new("RGB", (20, 16)).save(folder / "1.png")
-    with pytest.raises(UserError, match=r"1\.png: is 20 x 16 pixels, the network was trained on 16 x 16"):
-        task.read(folder)
+    own = task.read(folder)
+    assert own.names == ("0", "2")
+    assert own.skipped[0].name == "1.png"
+    assert "20 x 16 pixels" in own.skipped[0].reason
