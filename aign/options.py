@@ -1,9 +1,50 @@
 """What dataclasses of options share: checks that say what is wrong and what to write instead, and places."""
 
+import dataclasses
 import os
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, TypeVar
 
 from aign.errors import UserError
+
+T = TypeVar("T")
+
+
+class _Mark(Enum):
+    CHANGEABLE = "an option that changes no number"
+
+
+Changeable = Annotated[T, _Mark.CHANGEABLE]
+"""The type of an option that changes no number of a run, so a run may go on with another value of it."""
+
+
+@dataclass(frozen=True)
+class OverTheRun:
+    """Marks an option that may mean a schedule over the whole run, so that numbers depend on how long the run is."""
+
+    is_constant: Callable[[Any], bool]
+    """Of a value: whether it is the same however long the run is."""
+
+
+def changeable(options: type) -> list[str]:
+    """The fields of a dataclass of options that change no number."""
+    return [field.name for field in dataclasses.fields(options) if _Mark.CHANGEABLE in _marks(field)]
+
+
+def schedules(options: Any) -> list[str]:
+    """The fields of these options whose values are schedules over the whole run."""
+    return [
+        field.name
+        for field in dataclasses.fields(options)
+        for mark in _marks(field)
+        if isinstance(mark, OverTheRun) and not mark.is_constant(getattr(options, field.name))
+    ]
+
+
+def _marks(field: Any) -> tuple[Any, ...]:
+    return getattr(field.type, "__metadata__", ())
 
 
 def check_positive(options: Any, *names: str) -> None:

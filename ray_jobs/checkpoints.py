@@ -6,22 +6,28 @@ state.json holds a hash of itself too. A folder without a valid one does not exi
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from pydantic import NonNegativeInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.stored import read_json
 from aign.training.engine import EngineState
 from aign.training.loop import Progress
 from ray_jobs.storage import Store
 
 FORMAT = 2
 STATE_FILE = "state.json"
+ANOTHER_STEP = "use another step"
+PLAYERS = {"generator", "discriminators"}
+NOT_OF_OPTIMIZERS = ("param/", "buffer/", "ema/")
 FOLDER_NAME = re.compile(r"step_(\d{7,})")
 
 
@@ -62,33 +68,88 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, about: dict[str, Any]
     (folder / STATE_FILE).write_text(json.dumps(state | {"sha256": _own_hash(state)}, indent=1))
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a local folder. Raises UserError if a file is missing, truncated or not what state.json says."""
+class OtherFormat(UserError):
+    """A checkpoint of another version of this program: sound, perhaps, but not to be read, nor to be passed over."""
+
+
+class _Progress(TypedDict):
+    step: NonNegativeInt
+    clock: NonNegativeInt
+    stage: NonNegativeInt
+    stage_clock: NonNegativeInt
+    generator_updates: NonNegativeInt
+
+
+class _Engine(TypedDict):
+    updates: dict[str, NonNegativeInt]
+
+
+class State(TypedDict):
+    """state.json, as far as it is needed to read the checkpoint."""
+
+    progress: _Progress
+    engines: dict[str, _Engine]
+    files: dict[str, str]
+    objective: NotRequired[float | None]
+
+
+def read_checkpoint(folder: Path, address: object = None) -> Checkpoint:
+    """Read a local folder, a copy of ``address`` if that is given.
+
+    Raises UserError if a file is missing, truncated or not what state.json says, OtherFormat if it is of another
+    version.
+    """
+    address = address or folder
     try:
-        state = parse_state((folder / STATE_FILE).read_bytes())
+        state = parse_state((folder / STATE_FILE).read_bytes(), f"{address}/{STATE_FILE}")
         for name, expected in state["files"].items():
             if sha256(folder / name) != expected:
-                raise UserError(
-                    folder / name, "does not have the contents that state.json recorded", "use another step"
-                )
-        return Checkpoint(
+                reason = "does not have the contents that state.json recorded"
+                raise UserError(f"{address}/{name}", reason, ANOTHER_STEP)
+        checkpoint = Checkpoint(
             progress=Progress(**state["progress"]),
             engines={
-                name: EngineState(load_file(folder / f"{name}.safetensors"), meta)
+                name: EngineState(load_file(folder / f"{name}.safetensors"), dict(meta))
                 for name, meta in state["engines"].items()
             },
             renderer=load_file(folder / "renderer.safetensors"),
         )
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise UserError(folder, f"not a whole checkpoint ({error})", "use another step") from None
+        if contradiction := _contradiction(checkpoint, set(state["files"]), folder.name):
+            raise UserError(address, contradiction, ANOTHER_STEP)
+        return checkpoint
+    except FileNotFoundError as error:
+        raise UserError(address, f"has no {Path(error.filename).name}", ANOTHER_STEP) from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(address, f"not a whole checkpoint ({error})", ANOTHER_STEP) from None
 
 
-def parse_state(text: bytes) -> dict[str, Any]:
-    """state.json as it was written. Raises ValueError if it is not."""
-    state = json.loads(text)
-    if not isinstance(state, dict) or state.pop("sha256", None) != _own_hash(state):
-        raise ValueError(f"{STATE_FILE} does not have the hash that it says")
-    return state
+def _contradiction(checkpoint: Checkpoint, files: set[str], name: str) -> str | None:
+    """In what a checkpoint says that a run could not go on from it, whoever wrote it."""
+    progress, engines = checkpoint.progress, checkpoint.engines
+    if folder_name(progress.step) != name:
+        return f"is not of its step but of {progress.step}"
+    if not progress.step <= progress.clock <= 2 * progress.step or progress.stage_clock > progress.clock:
+        return f"is of an impossible moment ({progress})"
+    if "generator" not in engines or not engines.keys() <= PLAYERS:
+        return f"has states of {', '.join(engines) or 'nothing'}"
+    if files != {f"{part}.safetensors" for part in (*engines, "renderer")}:
+        return f"has a hash of {', '.join(sorted(files)) or 'no file'} only"
+    for engine in engines.values():
+        learnt = {path.split("/", 1)[1] for path in engine.tensors if not path.startswith(NOT_OF_OPTIMIZERS)}
+        if missing := learnt - engine.meta["updates"].keys():
+            return f"does not say how often {min(missing)} was updated"
+    return None
+
+
+def parse_state(content: bytes, where: object) -> State:
+    """state.json as it was written. Raises UserError if it is not, OtherFormat if another version wrote it."""
+    hashed = read_json(content, where, dict[str, Any], ANOTHER_STEP)
+    if hashed.pop("sha256", None) != _own_hash(hashed):
+        raise UserError(where, "does not have the hash that it says", ANOTHER_STEP)
+    if hashed.get("format") != FORMAT:
+        reason = f"has format {hashed.get('format')!r}, and this version of aign reads format {FORMAT}"
+        raise OtherFormat(where, reason, "use the version that wrote it, or another --name")
+    return read_json(json.dumps(hashed), where, State, ANOTHER_STEP)
 
 
 def _own_hash(state: dict[str, Any]) -> str:
@@ -97,25 +158,68 @@ def _own_hash(state: dict[str, Any]) -> str:
 
 def checkpoint_steps(run: Store) -> list[int]:
     """Steps of the committed checkpoints of a run, newest first."""
-    matches = [FOLDER_NAME.fullmatch(name) for name in (run / "checkpoints").names()]
-    steps = sorted((int(match[1]) for match in matches if match), reverse=True)
-    return [step for step in steps if run.exists(f"checkpoints/{folder_name(step)}/{STATE_FILE}")]
+    names = (run / "checkpoints").names()
+    steps = [int(match[1]) for name in names if (match := FOLDER_NAME.fullmatch(name))]
+    return [step for step in sorted(steps, reverse=True) if folder_name(step) in names and has_checkpoint(run, step)]
 
 
-def valid_checkpoints(run: Store, scratch: Path, say: Any = print) -> Iterator[Checkpoint]:
-    """Checkpoints of a run that are whole, newest first; says which are not."""
+def has_checkpoint(run: Store, step: int) -> bool:
+    """Whether the checkpoint of a step is committed."""
+    return run.exists(_state_path(step))
+
+
+def valid_checkpoints(
+    run: Store, scratch: Path, say: Callable[[str], None] = print, num_stages: int | None = None
+) -> Iterator[Checkpoint]:
+    """Checkpoints of a run that are whole, newest first; says which are not. Raises OtherFormat.
+
+    One that is past the last of ``num_stages`` is of no run with such stages.
+    """
     for step in checkpoint_steps(run):
         try:
-            yield fetch_checkpoint(run, step, scratch)
+            checkpoint = fetch_checkpoint(run, step, scratch)
+            if num_stages is not None and checkpoint.progress.stage > num_stages:
+                reason = f"is in stage {checkpoint.progress.stage} of {num_stages}"
+                raise UserError(_address(run, step), reason, ANOTHER_STEP)
+        except OtherFormat:
+            raise
         except UserError as damage:
             say(f"skipped a damaged checkpoint: {damage}")
+        except FileNotFoundError:  # a run that goes on has replaced it by a newer one
+            continue
+        else:
+            yield checkpoint
 
 
 def fetch_checkpoint(run: Store, step: int, scratch: Path) -> Checkpoint:
     """Download and read the checkpoint of a step. Raises UserError if it is not whole."""
     folder = scratch / folder_name(step)
     run.download(f"checkpoints/{folder_name(step)}", folder)
-    return read_checkpoint(folder)
+    return read_checkpoint(folder, _address(run, step))
+
+
+def newest_progress(run: Store) -> Progress:
+    """How far the newest checkpoint of a run has come whose state.json is whole."""
+    for step in checkpoint_steps(run):
+        if (state := _read_state(run, step)) is not None:
+            return Progress(**state["progress"])
+    return Progress()
+
+
+def _address(run: Store, step: int) -> str:
+    return f"{run.uri}/checkpoints/{folder_name(step)}"
+
+
+def _state_path(step: int) -> str:
+    return f"checkpoints/{folder_name(step)}/{STATE_FILE}"
+
+
+def _read_state(run: Store, step: int) -> State | None:
+    """None for one that is damaged, or has gone."""
+    try:
+        return parse_state(run.read(_state_path(step)), f"{run.uri}/{_state_path(step)}")
+    except (UserError, FileNotFoundError):
+        return None
 
 
 def sha256(path: Path) -> str:
@@ -125,7 +229,5 @@ def sha256(path: Path) -> str:
 
 def read_objective(run: Store, step: int) -> float | None:
     """What a committed checkpoint's evaluation measured; None without one, or if its state.json is damaged."""
-    try:
-        return parse_state(run.read(f"checkpoints/{folder_name(step)}/{STATE_FILE}"))["objective"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    state = _read_state(run, step)
+    return state.get("objective") if state else None

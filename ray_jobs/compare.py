@@ -29,7 +29,7 @@ from ray_jobs.options import DryRun, parse, split_options
 from ray_jobs.outputs import FileOption
 from ray_jobs.preflight import check, note, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
-from ray_jobs.runs import read_export
+from ray_jobs.runs import finished_export, read_results
 from ray_jobs.stopping import Stopped, StopSignal
 
 
@@ -111,7 +111,7 @@ def _say_dry(arms: Sequence[Arm], options: Options) -> None:
 
 def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:
     """Train what is not finished; what every arm measured last, in order."""
-    unfinished = [arm for arm in arms if read_export(arm.job.folder) is None]
+    unfinished = [arm for arm in arms if finished_export(arm.job) is None]
     if unfinished and unfinished[0].job.placement.workers:
         start_ray(unfinished[0].job, num_jobs=concurrent)
     with StopSignal() as stop, Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
@@ -140,9 +140,7 @@ def _wait(running: Sequence[Future]) -> None:
 
 
 def _result(arm: Arm) -> dict[str, Any]:
-    export = read_export(arm.job.folder)
-    if export is None:
-        raise RuntimeError(f"{arm.job.folder.uri}: its results have not arrived; the same command goes on from there")
+    export = read_results(arm.job)
     return {
         "preset": arm.preset,
         "seed": arm.seed,

@@ -11,7 +11,7 @@ from ray_jobs.job import Job
 from ray_jobs.launch import launch
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
-from ray_jobs.runs import read_export
+from ray_jobs.runs import finished_export, read_export, read_results
 from ray_jobs.stopping import StopSignal
 from ray_jobs.storage import Store
 
@@ -28,11 +28,9 @@ def command(argv: list[str]) -> None:
         bars.console.print(layers_table(job.run.compression))
         for part in [*parts_before(job), job]:
             view = bars.run(part.name, part.run.training.steps, f"{part.name}: ")
-            if read_export(part.folder) is None:
+            if finished_export(part) is None:
                 launch(part, view.show, stop)
-    done = read_export(job.folder)
-    if done is None:
-        raise RuntimeError(f"{job.folder.uri}: its results have not arrived; the same command goes on from there")
+    done = read_results(job)
     view.evaluation = done["evaluation"]
     view.report()
     bars.console.print(comparison(job, done["evaluation"]["metrics"]))

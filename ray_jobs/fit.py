@@ -17,6 +17,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from aign.errors import UserError, last_line
 from aign.training.notice import Notice
+from ray_jobs.attempts import record_failure
 from ray_jobs.elastic import ElasticTorchTrainer, SaveBeforeLeaving
 from ray_jobs.events import Event
 from ray_jobs.gauges import Gauges
@@ -24,6 +25,7 @@ from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
 from ray_jobs.reservations import start_coordinator
 from ray_jobs.stopping import StopSignal
+from ray_jobs.storage import Store
 from ray_jobs.threads import in_thread
 from ray_jobs.worker import Ended, run_worker
 
@@ -76,7 +78,7 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
             failure_config=FailureConfig(max_failures=place.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
             worker_runtime_env={"env_vars": NO_GPU if place.device == "cpu" else {}},
-            callbacks=[EndAtUserError(), SaveBeforeLeaving(job.folder, mailbox)],  # type: ignore[list-item]
+            callbacks=[EndAtUserError(job.folder), SaveBeforeLeaving(job.folder, mailbox)],  # type: ignore[list-item]
         ),
     )
 
@@ -84,8 +86,12 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
 class EndAtUserError(UserCallback):
     """What a person has to mend would only happen again: it ends the run, whichever worker it happened to."""
 
+    def __init__(self, run: Store) -> None:
+        self._run = run
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
+            record_failure(self._run, error)  # unless the first worker did, which may not have been told
             if isinstance(error, UserError):
                 raise error  # Ray Train never retries an error of its controller
 

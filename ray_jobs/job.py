@@ -109,12 +109,15 @@ class Placement:
     """Keep the channels of images side by side, which is quicker for convolutions on GPUs."""
     max_failures: int = 3
     """How often a run whose worker died is continued from its newest checkpoint."""
+    store_patience: float = 300
+    """Seconds that a run waits for a store that is away, before its first step and after its last. Then it ends, with
+    status 1; what has not arrived waits on the disk of the first worker's machine, and the same command goes on."""
     collective_timeout_s: float = 300
     """Seconds after which a worker that does not answer the others is taken to hang, and the run is continued from its
     newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, "memory_per_worker", "max_failures")
+        check_not_negative(self, "memory_per_worker", "max_failures", "store_patience")
         if not self.collective_timeout_s > 0:
             raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
         for field in dataclasses.fields(self):

@@ -17,7 +17,7 @@ from ray_jobs.compression import parts_before
 from ray_jobs.devices import with_device
 from ray_jobs.events import Event
 from ray_jobs.job import Job
-from ray_jobs.runs import read_export
+from ray_jobs.runs import finished_export
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.worker import Ended, run_worker
 
@@ -37,11 +37,15 @@ PROCESSES_OF_A_RUN = 6
 """That start at once: controller, mailbox, the first worker and what Ray Train puts beside them."""
 
 
+class DidNotArrive(RuntimeError):
+    """A run has come to its end, but not all of its results are in the store."""
+
+
 def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = None) -> None:
     """Run a job to its end; ``show`` is called here with what the run tells.
 
-    Raises Stopped when ``stop`` ended it early, UserError for what a person can mend and RuntimeError for a run that
-    failed too often.
+    Raises Stopped when ``stop`` ended it early, UserError for what a person can mend, DidNotArrive if not all of it is
+    in the store, and another RuntimeError for a run that failed too often.
     """
     stop = stop or StopSignal()
     if stop.signum:
@@ -52,9 +56,11 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
     for text in known:
         show({"kind": "say", "text": text})
     for part in parts_before(job):
-        if read_export(part.folder) is None:
+        if finished_export(part) is None:
             launch(part, partial(_show_words, show), stop)
     ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
+    if ended.missing and not stop.signum:
+        raise DidNotArrive(f"{job.name}: did not arrive: {ended.missing}; the same command goes on there")
     if not ended.finished:
         raise Stopped(f"{job.name} stopped at step {ended.step}", stop.signum or signal.SIGTERM)
 

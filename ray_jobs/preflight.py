@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aign.errors import UserError
-from aign.training.run_config import RunConfig, find_task
+from aign.training.run_config import find_task
 from ray_jobs.beginning import with_beginning
+from ray_jobs.continuing import check_same_run
 from ray_jobs.devices import decided_here, with_device
 from ray_jobs.job import GIB, Job, Placement
-from ray_jobs.runs import differences, read_config
 
 
 def note(text: str) -> None:
@@ -39,7 +39,7 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
     known += find_task(job.run.task).check_data(job.run.options)
     job.folder.check()
     job = with_beginning(job)
-    check_existing(job)
+    check_same_run(job)
     for line in known:
         say(line)
     return job
@@ -88,20 +88,4 @@ def _check_memory(place: Placement) -> None:
             f"{place.workers} workers with {place.memory_per_worker:g} GiB",
             f"this machine has {get_system_memory() / GIB:.1f} GiB",
             "use a smaller --memory-per-worker, fewer workers, or a cluster (RAY_ADDRESS)",
-        )
-
-
-def check_existing(job: Job) -> None:
-    """A run of the same name goes on only if it is the same run."""
-    if not job.folder.exists("config.json"):
-        return
-    stored = read_config(job.folder)
-    task = stored.get("task")
-    if task != job.run.task:
-        raise UserError(job.folder.uri, f"is a run of task {task!r}, not {job.run.task!r}", "use another --name")
-    before, now = RunConfig.from_json(stored), job.run
-    if before != now:
-        differing = differences(before.to_json(), now.to_json())
-        raise UserError(
-            job.folder.uri, f"was started with other options ({differing})", "use the same options or another --name"
         )

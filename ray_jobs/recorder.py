@@ -7,6 +7,7 @@ as event files for TensorBoard.
 import dataclasses
 import io
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class RunWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-writer")
         self._sending_events = self._thread.submit(self._events.send)
         self._pending: list[Future[None]] = []
+        self._closed = False
         self._objectives = {step: read_objective(job.folder, step) for step in checkpoint_steps(job.folder)}
 
     def line(self, values: dict[str, Any]) -> None:
@@ -108,7 +110,7 @@ class RunWriter:
 
     def _superseded(self) -> list[int]:
         newest = sorted(self._objectives)[-NEWEST_KEPT:]
-        measured = {step: value for step, value in self._objectives.items() if value is not None}
+        measured = {s: value for s, value in self._objectives.items() if value is not None and math.isfinite(value)}
         best = min(measured, key=lambda step: measured[step]) if measured else None
         return [step for step in self._objectives if step not in newest and step != best]
 
@@ -119,7 +121,10 @@ class RunWriter:
         self._pending.append(self._thread.submit(work))
 
     def close(self) -> None:
-        """Finish all work; the spool sends it."""
+        """Finish all work, once; the spool sends it."""
+        if self._closed:
+            return
+        self._closed = True
         self.send_part()
         self._pending.append(self._thread.submit(self._events.send))
         self._thread.shutdown(wait=True)

@@ -16,7 +16,8 @@ from aign.errors import UserError
 from aign.tasks.base import Task
 from aign.trained import Trained, load, restore
 from aign.training.run_config import RunConfig
-from ray_jobs.checkpoints import Checkpoint, fetch_checkpoint, valid_checkpoints
+from ray_jobs.checkpoints import Checkpoint, fetch_checkpoint, has_checkpoint, valid_checkpoints
+from ray_jobs.job import Job
 from ray_jobs.storage import Store
 
 
@@ -33,11 +34,28 @@ def read_config(run: Store) -> dict[str, Any]:
 
 
 def read_export(run: Store) -> dict[str, Any] | None:
-    """RUN/export/config.json of a finished run: what it is and what it measured last; None before the end."""
+    """RUN/export/config.json of a finished run: what it is and what it measured last; None before the end.
+
+    A run has finished when its last checkpoint has arrived, and its export after it.
+    """
     try:
-        return json.loads(run.read("export/config.json"))
+        export = json.loads(run.read("export/config.json"))
     except FileNotFoundError:
         return None
+    return export if has_checkpoint(run, export["progress"]["step"]) else None
+
+
+def finished_export(job: Job) -> dict[str, Any] | None:
+    """The same of the run of a job, if it is as long as the job says."""
+    export = read_export(job.folder)
+    return export if export and export["progress"]["clock"] >= job.run.training.steps else None
+
+
+def read_results(job: Job) -> dict[str, Any]:
+    """What ``finished_export`` gives of a run that has been launched. RuntimeError if it is gone since."""
+    if (export := finished_export(job)) is None:
+        raise RuntimeError(f"{job.folder.uri} has no export any more; the same command makes up for it")
+    return export
 
 
 def newest_checkpoint(run: Store) -> Checkpoint:
@@ -97,9 +115,10 @@ def with_data(trained: Trained, device: torch.device) -> Task:
 def differences(before: dict, now: dict) -> str:
     """What differs between two sets of options, for a message."""
     found = []
-    for key, value in before.items():
-        if isinstance(value, dict) and isinstance(now[key], dict):
-            found.append(differences(value, now[key]))
-        elif value != now[key]:
-            found.append(f"{key} was {value}, now {now[key]}")
+    for key in before | now:
+        value, other = before.get(key, "not there"), now.get(key, "not there")
+        if isinstance(value, dict) and isinstance(other, dict):
+            found.append(differences(value, other))
+        elif value != other:
+            found.append(f"{key} was {value}, now {other}")
     return ", ".join(part for part in found if part)

@@ -76,14 +76,23 @@ class Spool:
         """What has stopped the sending for good."""
         return self._error
 
+    @property
+    def what_waits(self) -> str:
+        """How much has not arrived, and where it waits; empty if all has."""
+        return f"{self._what_waits()} wait in {self._entries.folder}" if self._waiting else ""
+
     def begin(self, attempt: Attempt) -> None:
         """What is put from here on is of this attempt."""
         self._entries.attempt = attempt
 
-    def put(self, path: str, data: bytes) -> None:
-        """Send ``data`` to ``path``. It is on disk when this returns; UserError if the local disk refuses it."""
+    def put(self, path: str, data: bytes, fenced: bool = False) -> None:
+        """Send ``data`` to ``path``. It is on disk when this returns; UserError if the local disk refuses it.
+
+        A ``fenced`` file is sent only if no newer attempt has begun, as folders and removals are; one whose name says
+        whose it is needs no fence.
+        """
         with self._newest():
-            self._queue(self._entries.add_file(path, data))
+            self._queue(self._entries.add_file(path, data, fenced))
 
     def put_folder(self, local_folder: Path, path: str, last: str) -> None:
         """Move ``local_folder`` into the spool and send it to ``path``, in place of what is there.
@@ -126,8 +135,7 @@ class Spool:
         self._thread.join(1.0)  # more only while it is inside an upload, which a later spool repeats
         self._entries.leave()
         if not arrived and first_time and self._waiting:
-            folder = self._entries.folder
-            self._say(f"{self._what_waits()} wait in {folder}; send them with: python -m ray_jobs.spool {folder}")
+            self._say(f"{self.what_waits}; send them with: python -m ray_jobs.spool {self._entries.folder}")
         if self._error:
             raise self._error
 
@@ -156,7 +164,7 @@ class Spool:
             )
         files = [e for e in self._waiting if e.kind == "file"]
         pictures = [e for e in files if "pictures" in PurePosixPath(e.path).parts]
-        folders = [e for e in self._waiting if e.kind == "folder"][:-1]
+        folders = [e for e in self._waiting if e.kind == "folder" and "checkpoints" in PurePosixPath(e.path).parts][:-1]
         for entry in pictures + folders:
             if excess > 0 and self._drop([entry]):
                 excess -= entry.num_bytes

@@ -33,8 +33,8 @@ class Entry:
     num_bytes: int
     store: str  # the address of the store it is meant for
     last: str = ""  # of a folder: the file to send when all others have arrived
-    attempt: int = 0  # whose it is, and when that began
-    began: float = 0.0
+    attempt: int = 0  # whose it is
+    fenced: bool = True  # whether only the newest attempt may do it
 
 
 class Entries:
@@ -70,9 +70,10 @@ class Entries:
         """The entries on disk, in their order."""
         return [_read(p) for p in _manifests(self.folder)]
 
-    def add_file(self, path: str, data: bytes) -> Entry:
+    def add_file(self, path: str, data: bytes, fenced: bool) -> Entry:
         """An entry that writes ``data``."""
-        return self._add(Entry(**self._new("file", path), num_bytes=len(data)), lambda p: _write(p, data))
+        entry = Entry(**self._new("file", path), num_bytes=len(data), fenced=fenced)
+        return self._add(entry, lambda p: _write(p, data))
 
     def add_folder(self, path: str, source: Path, last: str) -> Entry:
         """An entry that sends a folder, which moves here."""
@@ -86,15 +87,14 @@ class Entries:
     def send(self, entry: Entry, store: Store, arrived: set[str]) -> None:
         """Do what ``entry`` says; ``arrived`` collects the files of a folder.
 
-        Raises what the store raises, and Superseded for a folder or a removal of an attempt that is not the newest.
+        Raises what the store raises, and Superseded for what only the newest attempt may do.
         """
-        payload = self._payload(entry)
+        payload, attempt = self._payload(entry), Attempt(entry.attempt)
+        if entry.fenced:
+            attempt.check_newest(store)
         if entry.kind == "file":
             store.upload(payload, entry.path)
-            return
-        attempt = Attempt(entry.attempt, entry.began)
-        attempt.check_newest(store)
-        if entry.kind == "removal":
+        elif entry.kind == "removal":
             store.remove(entry.path)
         else:
             _send_folder(payload, entry, store, arrived, attempt)
@@ -106,8 +106,8 @@ class Entries:
 
     def _new(self, kind: str, path: str) -> dict:
         number, self._next_number = self._next_number, self._next_number + 1
-        whose = {"attempt": self.attempt.number, "began": self.attempt.began}
-        return {"number": number, "kind": kind, "path": path, "store": self._store_uri, **whose}
+        whose = {"store": self._store_uri, "attempt": self.attempt.number}
+        return {"number": number, "kind": kind, "path": path, **whose}
 
     def _add(self, entry: Entry, make_payload: Callable[[Path], None]) -> Entry:
         with _disk_errors(self.folder):

@@ -1,6 +1,5 @@
 """What each worker of a run does, under Ray Train or alone in a process."""
 
-import json
 import os
 import socket
 import tempfile
@@ -20,23 +19,17 @@ from torch.distributed import distributed_c10d
 from aign.tasks.base import Task
 from aign.trained import write_export
 from aign.training.engine import TorchEngine
-from aign.training.loop import Progress, evaluate, is_finished, train
+from aign.training.loop import Progress, evaluate, is_finished, reopened, train
 from aign.training.notice import Notice
 from aign.training.players import MakeEngine, make_engines
 from aign.training.step import Engines
 from aign.training.workers import from_first_worker, rank, world_size
-from ray_jobs.attempts import ATTEMPTS, Attempt
 from ray_jobs.beginning import begin
-from ray_jobs.checkpoints import FOLDER_NAME, fetch_checkpoint, valid_checkpoints
+from ray_jobs.checkpoints import fetch_checkpoint, valid_checkpoints
 from ray_jobs.compression import begin_compression
-from ray_jobs.events import Event
 from ray_jobs.job import Job
+from ray_jobs.lifetime import Lifetime, Tell, lifetime
 from ray_jobs.recorder import RunRecorder, RunWriter, renderer_buffers
-from ray_jobs.spool import Spool, waiting_room
-from ray_jobs.storage import StoreAway
-
-SECONDS_TO_SEND_THE_REST = 60.0
-SECONDS_BETWEEN_TRIES = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,37 +38,56 @@ class Ended:
 
     step: int
     finished: bool
+    missing: str = ""
+    """Results that have not arrived, and where they wait; of a run that would have finished."""
 
 
-def run_worker(job: Job, tell: Callable[[Event], None], look: Callable[[], Notice], device: torch.device) -> Ended:
+def run_worker(job: Job, tell: Tell, look: Callable[[], Notice], device: torch.device) -> Ended:
     """Train this worker's part of a run, from its newest checkpoint if there is one.
 
-    ``tell`` is called on the first worker only; ``look`` is the loop's. All that was put into the spool has arrived
-    or is said to wait when this returns.
+    ``tell`` is called on the first worker only; ``look`` is the loop's. A run is finished when all of it has arrived.
     """
-    began = time.time()
+    record = taking_part(job, time.time())
+    with ExitStack() as closing:
+        own = closing.enter_context(lifetime(job, tell, record)) if rank() == 0 else None
+        if from_first_worker(int(rank() == 0 and own is None), device):  # in storage it has finished
+            return Ended(job.run.training.steps, finished=True)
+        return _train(job, tell, look, device, own)
+
+
+def _train(job: Job, tell: Tell, look: Callable[[], Notice], device: torch.device, own: Lifetime | None) -> Ended:
     config = job.run.training
     task = job.run.make_task(device)
     engines = make_engines(task, config, engine_maker(job), job.placement.acceleration)
     if job.placement.workers:
         limit_waits(job.placement.collective_timeout_s)
-    with ExitStack() as closing:
-        if rank() == 0:
-            wait_for_store(job, tell)
-        spool = open_spool(job, tell) if rank() == 0 else None
-        if spool:
-            closing.callback(spool.close, SECONDS_TO_SEND_THE_REST)
-        progress = resume(job, task, engines, tell, device)
-        part = taking_part(job, progress, began)
-        if spool and progress.step:
-            tell({"kind": "say", "text": f"{job.name} goes on from step {progress.step} {_with_workers(job)}".rstrip()})
-        writer = closing.enter_context(writing(job, task, spool, tell, part)) if spool else None
+    if own:
+        own.write_config(task.facts())
+    progress = resume(job, task, engines, tell, device)
+    with writing(own, progress, tell) as writer:
         recorder = RunRecorder(task, writer)
         progress = train(task, engines, config, recorder, progress, look, job.until)
-        finished = is_finished(task, progress)
-        if finished:
-            export(job, task, engines, recorder, progress)
-    return Ended(progress.step, finished)
+        if is_finished(task, progress):
+            folder = export(job, task, engines, recorder, progress)
+    if not is_finished(task, progress):
+        if own:
+            own.end("stopped", f"at step {progress.step}, as it was asked to")
+        return Ended(progress.step, finished=False)
+    if own and folder:
+        return finish(own, folder, progress, look)
+    return Ended(progress.step, finished=True)
+
+
+def finish(own: Lifetime, export_folder: Path, progress: Progress, look: Callable[[], Notice]) -> Ended:
+    """Send the export when all else is on its way, and wait until all has arrived."""
+    own.spool.put_folder(export_folder, "export", last="config.json")
+    export_folder.parent.rmdir()
+    if own.send_all(look):
+        own.end("finished")
+        own.send_all(look)
+    missing = own.spool.what_waits
+    own.end("stopped", f"at its end; {missing}")
+    return Ended(progress.step, finished=not missing, missing=missing)
 
 
 def engine_maker(job: Job) -> MakeEngine:
@@ -99,39 +111,7 @@ def limit_waits(seconds: float) -> None:
         distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
-def wait_for_store(job: Job, tell: Callable[[Event], None]) -> None:
-    """A run that begins or goes on while the store is away waits for it, as long as the other workers have patience.
-
-    Raises StoreAway after half of that: the next attempt waits again.
-    """
-    deadline = time.monotonic() + job.placement.collective_timeout_s / 2
-    said = False
-    while True:
-        try:
-            job.folder.names(ATTEMPTS)
-            return
-        except StoreAway as away:
-            if time.monotonic() > deadline:
-                raise
-            if not said:
-                said = True
-                tell({"kind": "say", "text": f"{away}; the run waits for it"})
-            time.sleep(SECONDS_BETWEEN_TRIES)
-
-
-def open_spool(job: Job, tell: Callable[[Event], None]) -> Spool:
-    """The way to the run's folder. What an earlier attempt left behind is sent first, so that it is resumed from."""
-
-    def arrived(path: str) -> None:
-        if checkpoint := FOLDER_NAME.fullmatch(path.removeprefix("checkpoints/")):
-            tell({"kind": "saved", "step": int(checkpoint[1])})
-
-    spool = Spool(job.folder, waiting_room(job.folder), lambda text: tell({"kind": "say", "text": text}), arrived)
-    spool.flush(min(SECONDS_TO_SEND_THE_REST, job.placement.collective_timeout_s / 2))  # the other workers wait
-    return spool
-
-
-def resume(job: Job, task: Task, engines: Engines, tell: Callable[[Event], None], device: torch.device) -> Progress:
+def resume(job: Job, task: Task, engines: Engines, tell: Tell, device: torch.device) -> Progress:
     """Load the newest whole checkpoint into the engines; if there is none, what the run begins with.
 
     The first worker chooses it, so that all workers load the same one whatever each of them can see.
@@ -141,7 +121,9 @@ def resume(job: Job, task: Task, engines: Engines, tell: Callable[[Event], None]
         tell({"kind": "say", "text": text})
 
     with tempfile.TemporaryDirectory(prefix="aign-resume-") as scratch:
-        checkpoint = next(valid_checkpoints(job.folder, Path(scratch), say), None) if rank() == 0 else None
+        stages, folder = task.stages, Path(scratch)
+        whole = valid_checkpoints(job.folder, folder, say, len(stages)) if rank() == 0 else iter(())
+        checkpoint = next(whole, None)
         step = from_first_worker(checkpoint.progress.step if checkpoint else -1, device)
         if step < 0:
             if job.run.compression:
@@ -149,10 +131,10 @@ def resume(job: Job, task: Task, engines: Engines, tell: Callable[[Event], None]
             elif job.run.init_from:
                 begin(job, engines)
             return Progress()
-        checkpoint = checkpoint or fetch_checkpoint(job.folder, step, Path(scratch))
+        checkpoint = checkpoint or fetch_checkpoint(job.folder, step, folder)
         for name, state in checkpoint.engines.items():
             getattr(engines, name).load(state)
-        return checkpoint.progress
+        return reopened(checkpoint.progress, stages, job.run.training.steps)
 
 
 def _with_workers(job: Job) -> str:
@@ -170,39 +152,42 @@ def all_processes() -> list[dict[str, Any]]:
     return everyone
 
 
-def taking_part(job: Job, progress: Progress, began: float) -> dict[str, Any]:
-    """Who takes part in this attempt, since when and from which step. Collective."""
+def taking_part(job: Job, began: float) -> dict[str, Any]:
+    """Who takes part in this attempt, and since when. Collective."""
     place = job.placement
     return {
         "workers": world_size(),
         "device": place.device,
         "zero_stage": place.zero_stage if place.workers else None,
-        "start_step": progress.step,
+        "start_step": 0,
         "began": began,
         "processes": all_processes(),
     }
 
 
 @contextmanager
-def writing(
-    job: Job, task: Task, spool: Spool, tell: Callable[[Event], None], part: dict[str, Any]
-) -> Iterator[RunWriter]:
-    """Number this attempt and write who takes part in it, and config.json; at the end, when that was."""
-    attempt = Attempt.after(job.folder, part["began"])
-    spool.begin(attempt)
-    spool.put(attempt.path, json.dumps(part).encode())
-    spool.put("config.json", json.dumps({**job.to_json(), "facts": task.facts()}, indent=1).encode())
-    tell({"kind": "saved", "step": part["start_step"]})
-    writer = RunWriter(job, attempt.number, spool, tell, part["start_step"])
+def writing(own: Lifetime | None, progress: Progress, tell: Tell) -> Iterator[RunWriter | None]:
+    """The writer of the run's folder, on the first worker; at the end all its work has been put into the spool."""
+    if own is None:
+        yield None
+        return
+    own.begin(progress.step)
+    tell({"kind": "saved", "step": progress.step})
+    if progress.step:
+        text = f"{own.job.name} goes on from step {progress.step} {_with_workers(own.job)}"
+        tell({"kind": "say", "text": text.rstrip()})
+    writer = RunWriter(own.job, own.attempt.number, own.spool, tell, progress.step)
     try:
         yield writer
     finally:
         writer.close()
-        spool.put(attempt.path, json.dumps({**part, "ended": time.time()}).encode())
 
 
-def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> None:
-    """Write RUN/export; every worker takes part in making the weights whole."""
+def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> Path | None:
+    """Write the files of RUN/export to a folder of this machine; None on other workers than the first.
+
+    Every worker takes part in making the weights whole.
+    """
     if recorder.last_evaluation:
         evaluation = recorder.last_evaluation[1]
     else:  # an earlier attempt ended after its last checkpoint
@@ -210,7 +195,7 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
             evaluation, _ = evaluate(task, engines.generator.module)
     weights = engines.generator.state().averaged_weights
     if recorder.writer is None:
-        return
+        return None
     folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
     write_export(
         folder,
@@ -221,5 +206,4 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
         generator=task.deployed(weights),
         renderer=renderer_buffers(task),
     )
-    recorder.writer.spool.put_folder(folder, "export", last="config.json")
-    folder.parent.rmdir()
+    return folder

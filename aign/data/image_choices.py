@@ -21,7 +21,7 @@ from aign.data.images import ImageSet
 from aign.data.london_faces import load_london_faces
 from aign.errors import UserError
 from aign.memories import MIN_SAMPLES
-from aign.options import check_effect, check_positive, make_absolute
+from aign.options import Changeable, check_effect, check_positive, make_absolute
 
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
@@ -40,7 +40,7 @@ class ImageOptions:
 
     data: ImageData = "generated"
     """generated: drawn faces; celeba, london, mnist: real images in the folder named by AIGN_DATA; folder: your own."""
-    source: str = ""
+    source: Changeable[str] = ""
     """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
     table: str = ""
     """Data `folder`: CSV file in it with attributes and landmarks of each file; attributes.csv if there is one."""

@@ -17,8 +17,10 @@ floats on the host, so nothing waits for a device.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
 from aign.errors import UserError
+from aign.options import OverTheRun
 
 GNC = (2.0, 1.0, 0.5, 0.25, 0.0, -0.25, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
 """Alphas of shape-annealed fast global registration."""
@@ -168,6 +170,15 @@ class AdaptiveScale:
 
 Alpha = Schedule | AdaptiveAlpha
 Scale = Schedule | AdaptiveScale
+
+
+def is_constant(spelling: str) -> bool:
+    """Whether an alpha or a scale does not go by how much of the run is done; one that is learnt does not."""
+    return spelling.strip().partition(":")[0] in ("fixed", "adaptive") or _number(spelling) is not None
+
+
+Scheduled = Annotated[str, OverTheRun(is_constant)]
+"""The type of an option that spells an alpha or a scale."""
 
 
 def parse_alpha(spelling: str) -> Alpha:

@@ -27,9 +27,9 @@ from aign.evaluation.image import psnr_db, ssim
 from aign.evaluation.judges import learn_judge
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
-from aign.losses.schedules import Schedule, parse_alpha, parse_scale
+from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory
-from aign.options import check_not_negative, check_positive, make_absolute
+from aign.options import Changeable, check_not_negative, check_positive, make_absolute
 from aign.renderers.image import HandedOn
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
@@ -73,17 +73,17 @@ class BiasedImageConfig(ImageOptions):
 
     bias: str = ""
     """Which images are remembered, an expression over the table: "Old == 1 and Beard == -1"; empty: all."""
-    sought: str = ""
+    sought: Changeable[str] = ""
     """What a judge looks for in inferred images, such as "Old == 1"; empty: the bias, if it is about one attribute."""
-    features: str = ""
+    features: Changeable[str] = ""
     """What FID, KID and content are measured on: empty for random filters that are always the same, or the file of a
     classifier saved by aign.evaluation.attributes."""
     beta: float = 0.02
     """Weight of the adversarial loss beside the reconstruction: beta of Eq. 1; 0 switches memories off."""
-    alpha: str = "fixed:2"
+    alpha: Scheduled = "fixed:2"
     """Shape of the robust reconstruction loss: 2 is L2 as in the paper, 1 Charbonnier, 0 Cauchy. fixed:1, linear:2:0,
     cosine:2:-2, gnc, piecewise:0=2,0.5=1,1=0, steps:0=2,0.5=1, or adaptive:0:2 (learnt)."""
-    scale: str = "fixed:0.1"
+    scale: Scheduled = "fixed:0.1"
     """Where the reconstruction loss stops being quadratic, 1 is white: fixed:0.1, linear:0.2:0.05, or adaptive:0.1."""
     width: int = 32
     """Channels of the generator's first layers, or units of fully connected ones."""

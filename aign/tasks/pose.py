@@ -30,7 +30,7 @@ from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, tors
 from aign.evaluation.pose_picture import draw_poses
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
 from aign.losses.adaptive import AdaptiveLoss
-from aign.losses.schedules import Schedule, parse_alpha, parse_scale
+from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory, balanced
 from aign.renderers.skeleton import Skeleton
 from aign.renderers.skeleton_basis import BasisRenderer
@@ -83,10 +83,10 @@ class PoseConfig:
     """Weight of the reconstruction, Sup3."""
     adversarial_weight: float = 0.02
     """Weight of the adversarial losses, Sup4: beta of Eq. 1; 0 switches memories off."""
-    alpha: str = "fixed:1"
+    alpha: Scheduled = "fixed:1"
     """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure. fixed:1, linear:2:0,
     cosine:2:-2, gnc (the paper's annealing), piecewise:0=2,0.5=1,1=0, steps:0=2,0.5=1, or adaptive:0:2 (learnt)."""
-    scale_px: str = "fixed:2"
+    scale_px: Scheduled = "fixed:2"
     """Where the reprojection loss stops being quadratic, px: fixed:2, linear:8:2, geometric:8:2, or adaptive:2."""
 
     def __post_init__(self) -> None:

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from aign.errors import UserError
 from aign.losses.adversarial import AdversarialLoss
-from aign.options import check_not_negative, check_positive
+from aign.options import Changeable, OverTheRun, check_not_negative, check_positive
 from aign.training.precision import Precision
 
 
@@ -27,7 +27,7 @@ class TrainingConfig:
     """Adam's learning rate of the discriminators."""
     betas: tuple[float, float] = (0.5, 0.99)
     """Adam's decay rates, of both."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    lr_schedule: Annotated[Literal["constant", "linear", "cosine"], OverTheRun("constant".__eq__)] = "constant"
     """How the learning rates fall to zero over the run."""
     warmup_steps: int = 0
     """Steps over which the learning rates rise from zero first."""
@@ -53,11 +53,11 @@ class TrainingConfig:
     """Rule `paper`: no generator update while the discriminator's loss is above this."""
     theta_g: float = 0.75
     """Rule `paper`: two generator updates while the generator's loss is above this and the discriminator is strong."""
-    log_every: int = 20
+    log_every: Changeable[int] = 20
     """Steps between lines of metrics, each the mean since the last line."""
-    evaluate_every: int = 500
+    evaluate_every: Changeable[int] = 500
     """Steps between evaluations on the test set, each with a picture."""
-    checkpoint_every: int = 500
+    checkpoint_every: Changeable[int] = 500
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:

@@ -135,6 +135,15 @@ def is_finished(task: Task, progress: Progress) -> bool:
     return progress.stage >= len(task.stages)
 
 
+def reopened(progress: Progress, stages: Sequence[Stage], steps: int) -> Progress:
+    """Where a run that had come to its end stands in one of so many steps: in its last stage, if that is longer."""
+    if progress.stage < len(stages) or progress.clock >= steps:
+        return progress
+    last = max(index for index, length in enumerate(stage_lengths(stages, steps)) if length)
+    before = sum(stage_lengths(stages, steps)[:last])
+    return replace(progress, stage=last, stage_clock=progress.clock - before)
+
+
 def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
     """Ticks of the clock for each stage; they add up to ``steps``."""
     ends, done = [], 0.0

@@ -8,6 +8,7 @@ from typing import Any
 from aign.compression.plan import Compression
 from aign.compression.task import compressed
 from aign.errors import UserError
+from aign.options import changeable
 from aign.seeding import generator_alone
 from aign.tasks import TASKS
 from aign.tasks.base import Preset, Task, num_parts
@@ -50,6 +51,15 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def recipe(self) -> dict[str, Any]:
+        """What the run's numbers depend on, up to any step of it: neither how long it is nor what changes no number."""
+        whole = self.to_json()
+        for part, options in (("options", self.options), ("training", self.training)):
+            for name in changeable(type(options)):
+                del whole[part][name]
+        del whole["preset"], whole["training"]["steps"]
+        return whole
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "RunConfig":

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from aign.errors import UserError
-from ray_jobs.attempts import ATTEMPTS
+from ray_jobs.attempts import attempt_numbers, record_path
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.compression import parts_before
 from ray_jobs.job import Job
@@ -147,8 +147,8 @@ def _place(job: Job) -> tuple[int, int, int | None]:
 
 def _age(run: Store) -> tuple[bool, float]:
     """Later ones are greater, and all finished ones greater than the others."""
-    newest = run.names(ATTEMPTS)[-1:]
-    began = json.loads(run.read(f"{ATTEMPTS}/{newest[0]}")).get("began", 0.0) if newest else 0.0
+    newest = attempt_numbers(run)[-1:]
+    began = json.loads(run.read(record_path(newest[0]))).get("began", 0.0) if newest else 0.0
     return read_export(run) is not None, began
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aign.errors import UserError
-from ray_jobs.attempts import ATTEMPTS
+from ray_jobs.attempts import attempt_numbers, record_path
 from ray_jobs.compression import PROJECTION
 from ray_jobs.reports.history import READERS, History, Line, read_lines
 from ray_jobs.runs import read_config, read_export
@@ -137,8 +137,8 @@ def read_run(folder: Store) -> StoredRun:
 
 def read_attempts(run: Store, lines: Mapping[int, Sequence[Line]]) -> list[Attempt]:
     """All attempts at a run, in order."""
-    numbers = [int(name.removesuffix(".json")) for name in run.names(ATTEMPTS)]
-    records = [json.loads(run.read(f"{ATTEMPTS}/{number:03d}.json")) for number in numbers]
+    numbers = attempt_numbers(run)
+    records = [json.loads(run.read(record_path(number))) for number in numbers]
     return [Attempt.of(n, record, lines.get(n, [])) for n, record in zip(numbers, records, strict=True)]
 
 

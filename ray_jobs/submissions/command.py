@@ -12,9 +12,10 @@ from typing import Any
 
 from aign.errors import UserError
 from ray_jobs import compare, sweep
+from ray_jobs.continuing import check_same_run
 from ray_jobs.job import Job
 from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
-from ray_jobs.preflight import check_engine, check_existing
+from ray_jobs.preflight import check_engine
 from ray_jobs.storage import Store
 
 USAGE = "aign submit [options] -- VERB ..."
@@ -58,7 +59,7 @@ class Command:
                 raise
             return [f"not checked: {error} (the cluster uses credentials of its own, not those here)"]
         for job in self.jobs:
-            check_existing(job)
+            check_same_run(job)
         return []
 
 

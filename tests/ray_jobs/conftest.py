@@ -120,7 +120,9 @@ def write_run():
         for step in pictures:
             store.write(f"pictures/step_{step:07d}.png", png((step % 256, 0, 0)))
         if finished:
-            store.write("export/config.json", b"{}")
+            steps = config["training"]["steps"]
+            store.write(f"checkpoints/step_{steps:07d}/state.json", b"{}")
+            store.write("export/config.json", json.dumps({"progress": {"step": steps, "clock": steps}}).encode())
         return store
 
     return write_run

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from aign.errors import UserError
 from ray_jobs import spool_entries, train
-from ray_jobs.attempts import AlreadyRuns, Attempt, Superseded
+from ray_jobs.attempts import AlreadyRuns, Attempt, Superseded, attempt_numbers
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.spool import Spool
 from ray_jobs.storage import Store
@@ -30,12 +32,10 @@ def begin(run, tmp_path):
     """Begins another attempt at the run, on a machine of its own; gives it and its spool."""
     spools = []
 
-    def begin(attempt=None):
+    def begin():
         spool = Spool(run, tmp_path / f"machine-{len(spools)}", lambda text: None)
-        attempt = attempt or Attempt.after(run, time.time())
+        attempt = Attempt.take(run, {}, lambda claimed: None, {})
         spool.begin(attempt)
-        spool.put(attempt.path, json.dumps({"began": attempt.began}).encode())
-        assert spool.flush(WAIT_S)
         spools.append(spool)
         return attempt, spool
 
@@ -96,15 +96,100 @@ def test_what_is_on_its_way_when_a_newer_attempt_begins_is_not_committed(run, be
     assert checkpoint_steps(run) == []
 
 
-def test_of_two_that_begin_at_once_the_later_goes_on(run, begin, checkpoint):
-    (first, older), (second, newer) = begin(Attempt(1, began=100.0)), begin(Attempt(1, began=101.0))
-    assert first.path == second.path
-    checkpoint(older, "older")
+# --- two that begin at once ------------------------------------------------------------------------------------------
+
+
+def refuse_others(recipe):
+    """As a run does, of which nothing is stored yet."""
+
+    def check(claimed):
+        if any(other != recipe for other in claimed):
+            raise UserError("run", "was started with other options", "use the same")
+
+    return check
+
+
+def taking(run, seed):
+    try:
+        return Attempt.take(run, {"seed": seed}, refuse_others({"seed": seed}), {"seed": seed})
+    except UserError as refused:
+        return refused
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_of_many_that_begin_at_once_each_has_its_number(run, turn):
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda _: taking(run, 0), range(4)))
+    attempts = [attempt for attempt in taken if isinstance(attempt, Attempt)]
+    assert all(isinstance(other, Superseded) for other in taken if other not in attempts)
+    assert attempts
+    assert len({attempt.number for attempt in attempts}) == len(attempts)
+    assert attempt_numbers(run) == sorted(attempt.number for attempt in attempts)
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_of_two_with_other_options_that_begin_at_once_one_goes_on(run, turn):
+    with ThreadPoolExecutor(2) as pool:
+        taken = list(pool.map(lambda seed: taking(run, seed), (0, 1)))
+    (attempt,) = [one for one in taken if isinstance(one, Attempt)]
+    assert attempt_numbers(run) == [attempt.number]
+    attempt.check_newest(run)  # the other one has not been in its way
+    assert json.loads(run.read(attempt.path))["seed"] == taken.index(attempt)
+
+
+@pytest.mark.parametrize("rival", ["same number", "higher number"])
+def test_a_number_that_another_has_by_now_is_not_kept(run, rival, monkeypatch):
+    """The other one has listed the attempts before this one claimed, and writes after it."""
+    write, rivals = Store.write, []
+
+    def write_both(store, path, data):
+        write(store, path, data)
+        if path.startswith("claims/001") and not rivals:
+            rivals.append(f"claims/{1 if rival == 'same number' else 2:03d}-{'0' * 32}")
+            write(store, rivals[0], b'{"seed": 0}')
+
+    monkeypatch.setattr(Store, "write", write_both)
+    taken = taking(run, 0)
+    if rival == "same number":
+        assert taken.number == 2
+    else:
+        assert isinstance(taken, Superseded)
+        assert run.names("claims") == [rivals[0].removeprefix("claims/")]
+
+
+def test_an_attempt_that_is_refused_leaves_nothing_and_disturbs_nobody(run, begin, checkpoint):
+    older, spool = begin()
+    run.write("config.json", b"{}")
+
+    def refuse(claimed):
+        raise UserError("run", "was started with other options", "use the same")
+
+    with pytest.raises(UserError):
+        Attempt.take(run, {"seed": 1}, refuse, {})
+    assert attempt_numbers(run) == [older.number]
+    checkpoint(spool, "older")
+    spool.close(WAIT_S)
+    assert checkpoint_steps(run) == [20]
+
+
+def test_strange_files_among_attempts_are_passed_over(run, begin):
+    run.write("attempts/abc.json", b"?")
+    run.write("attempts/7.json", b"?")
+    run.write("claims/notes.txt", b"?")
+    assert begin()[0].number == 1
+
+
+def test_a_file_that_only_the_newest_may_write(run, begin):
+    older, newer = begin()[1], begin()[1]
+    newer.put("trial.json", b"newer", fenced=True)
+    newer.close(WAIT_S)
+    older.put("trial.json", b"older", fenced=True)
     with pytest.raises(Superseded):
         older.close(WAIT_S)
-    checkpoint(newer, "newer")
-    newer.close(WAIT_S)
-    assert run.read("checkpoints/step_0000020/state.json") == b"newer"
+    assert run.read("trial.json") == b"newer"
+
+
+# --- what an overtaken attempt does ----------------------------------------------------------------------------------
 
 
 def test_what_an_overtaken_attempt_left_behind_is_left_out(run, begin, checkpoint, tmp_path, monkeypatch):
@@ -159,3 +244,4 @@ def test_a_run_that_a_newer_attempt_takes_over_ends_in_one_line(tmp_path, tiny_a
     said = refused(train.command, "pose", *tiny_argv, *endless, "--storage", tmp_path, "--name", "run")
     assert "attempt 2 goes on with this run, so attempt 1 ends" in said
     assert not (run / "export").exists()
+    assert json.loads((run / "attempts/001.json").read_text())["status"] == "superseded"

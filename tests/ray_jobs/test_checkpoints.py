@@ -56,9 +56,10 @@ def assert_equal(a, b):
 
 
 def test_what_is_written_is_read(tmp_path):
-    write_checkpoint(tmp_path / "a", made_up(4), {"objective": 1.5})
-    assert_equal(read_checkpoint(tmp_path / "a"), made_up(4))
-    assert json.loads((tmp_path / "a" / STATE_FILE).read_text())["objective"] == 1.5
+    folder = tmp_path / folder_name(4)
+    write_checkpoint(folder, made_up(4), {"objective": 1.5})
+    assert_equal(read_checkpoint(folder), made_up(4))
+    assert json.loads((folder / STATE_FILE).read_text())["objective"] == 1.5
 
 
 def test_nothing_but_safetensors_and_json_is_in_it(tmp_path):

@@ -18,8 +18,8 @@ from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.console import run_command
 from ray_jobs.job import Job, Placement, Workers
 from ray_jobs.launch import start_ray
+from ray_jobs.lifetime import patiently
 from ray_jobs.storage import Store
-from ray_jobs.worker import wait_for_store
 
 ENDLESS = ("--steps", "100000", "--log-every", "5", "--checkpoint-every", "20", "--evaluate-every", "100000")
 SIZES = ("--width", "32", "--num-blocks", "1", "--batch-size", "16")
@@ -112,7 +112,7 @@ def test_a_mistake_that_only_the_first_worker_sees_ends_the_run_at_once(ray_loca
 
 
 def test_a_run_that_begins_while_the_store_is_away_waits_and_says_so_once(tmp_path, line, tiny, monkeypatch):
-    monkeypatch.setattr("ray_jobs.worker.SECONDS_BETWEEN_TRIES", 0.1)
+    monkeypatch.setattr("ray_jobs.lifetime.SECONDS_BETWEEN_TRIES", 0.1)
     store = f"s3://aign-test/{tmp_path.name}"
     job = Job(
         run=RunConfig.of("pose", **tiny), placement=Placement(storage=store, workers=Workers.parse("0")), name="later"
@@ -124,7 +124,7 @@ def test_a_run_that_begins_while_the_store_is_away_waits_and_says_so_once(tmp_pa
         said.append(event["text"])
         line.restore()
 
-    wait_for_store(job, tell)
+    patiently(lambda: job.folder.names("attempts"), time.monotonic() + 60, tell)
     assert len(said) == 1
     assert "the run waits for it" in said[0]
 
