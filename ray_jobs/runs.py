@@ -9,16 +9,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from aign.compression.students import network_weights
 from aign.device import DeviceOption, choose_device
 from aign.errors import UserError
+from aign.stored import read_json
 from aign.tasks.base import Task
 from aign.trained import Trained, load, restore
 from aign.training.run_config import RunConfig
 from ray_jobs.checkpoints import Checkpoint, fetch_checkpoint, has_checkpoint, valid_checkpoints
 from ray_jobs.job import Job
 from ray_jobs.storage import Store
+
+
+class _Position(TypedDict):
+    step: int
+    clock: int
+
+
+class _Export(TypedDict):
+    """export/config.json, as far as it tells whether a run has finished."""
+
+    progress: _Position
 
 
 def read_config(run: Store) -> dict[str, Any]:
@@ -39,9 +52,10 @@ def read_export(run: Store) -> dict[str, Any] | None:
     A run has finished when its last checkpoint has arrived, and its export after it.
     """
     try:
-        export = json.loads(run.read("export/config.json"))
+        content = run.read("export/config.json")
     except FileNotFoundError:
         return None
+    export: Any = read_json(content, f"{run.uri}/export/config.json", _Export)
     return export if has_checkpoint(run, export["progress"]["step"]) else None
 
 

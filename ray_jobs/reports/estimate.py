@@ -21,7 +21,7 @@ from ray_jobs.compression import parts_before
 from ray_jobs.job import Job
 from ray_jobs.reports.history import READERS, Line, read_lines
 from ray_jobs.reports.stored import Cost, find_runs, read_attempts
-from ray_jobs.runs import read_export
+from ray_jobs.runs import finished_export, read_export
 from ray_jobs.storage import Store
 
 NO_MATTER = (
@@ -92,7 +92,7 @@ def to_do(job: Job) -> list[Work]:
     total = sum(part.run.training.steps for part in parts)
     found = []
     for part in parts:
-        if read_export(part.folder) is None:
+        if finished_export(part) is None:
             steps, done = part.run.training.steps, next(iter(checkpoint_steps(part.folder)), 0)
             found.append(Work(part, max(0, steps - done), steps / total))
     return found

@@ -127,7 +127,8 @@ def test_only_what_is_left_to_do_counts(write, job):
     run = write("next", finished=False)
     run.write("checkpoints/step_0000400/state.json", b"{}")
     assert f"about {2 * (18 + 600 * 0.2) / 3600:.3g} worker-hours" in estimate(to_do(job()), None)
-    run.write("export/config.json", b"{}")
+    run.write("checkpoints/step_0001000/state.json", b"{}")
+    run.write("export/config.json", b'{"progress": {"step": 1000, "clock": 1000}}')
     assert estimate(to_do(job()), 1.0) == "none, nothing is left to do"
 
 
