@@ -240,7 +240,7 @@ def test_a_run_that_a_newer_attempt_takes_over_ends_in_one_line(tmp_path, tiny_a
         Store(run).write("attempts/002.json", b"{}")
 
     threading.Thread(target=take_over, daemon=True).start()
-    endless = ["--steps", "100000", "--evaluate-every", "100000", "--workers", "0"]
+    endless = ["--steps", "100000", "--evaluate-every", "100000", "--workers", "0", "--device", "cpu"]
     said = refused(train.command, "pose", *tiny_argv, *endless, "--storage", tmp_path, "--name", "run")
     assert "attempt 2 goes on with this run, so attempt 1 ends" in said
     assert not (run / "export").exists()
