@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--cases", type=int, default=1000, help="named and seeded ones together (default: 1000)")
+    parser.add_argument("--cases", type=int, default=1000, help="how many, at most half of them named (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the seeded ones (default: 0)")
     parser.add_argument("--only", nargs="+", choices=FIELDS, default=list(FIELDS), metavar="CATEGORY", help="these")
     parser.add_argument("--case", help="of one category: a name or a number, which is run and shown with its traceback")
@@ -63,7 +63,8 @@ def cases(arguments: argparse.Namespace) -> Iterator[tuple[Case, Lay]]:
     named = [[((name, case), lay) for case, lay in field.corpus.items()] for name, field in fields.items()]
     seeded = (((name, str(i)), find(name, str(i), arguments.seed)) for i in itertools.count() for name in fields)
     in_turn = (case for row in itertools.zip_longest(*named) for case in row if case is not None)
-    return itertools.islice(itertools.chain(in_turn, seeded), arguments.cases)
+    named_first = itertools.chain(itertools.islice(in_turn, (arguments.cases + 1) // 2), seeded)
+    return itertools.islice(named_first, arguments.cases)
 
 
 def find(category: str, case: str, seed: int) -> Lay:

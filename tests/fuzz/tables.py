@@ -67,7 +67,7 @@ def draw_table(random: Random, folder: Path) -> Call:
 
 
 def _bend(random: Random, rows: list[list[str]]) -> None:
-    row, column = random.randrange(len(rows)), random.randrange(len(rows[0]))
+    row, column = random.randrange(len(rows)), random.randrange(len(rows[0]) or 1)
     match random.randrange(7):
         case 0:
             for cells in rows:
