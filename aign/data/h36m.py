@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aign.data.motion import MotionClips, Role, join_clips
+from aign.data.arrays import Column, read_npz
+from aign.data.motion import MotionClips, Role, as_millimetres, join_clips
 from aign.errors import UserError
 from aign.renderers.skeleton import Skeleton
 
 RECORDED_JOINTS = 32
+CLIP = Column("numbers", (None, RECORDED_JOINTS, 3))
 REMOVED_JOINTS = (4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31)
 """Joints that never move against their parent, or doubles (VideoPose3D's list)."""
 KEPT_JOINTS = tuple(joint for joint in range(RECORDED_JOINTS) if joint not in REMOVED_JOINTS)
@@ -80,7 +82,7 @@ def convert(trusted_npz: Path, out: Path) -> None:
             "get the whole data_3d_h36m.npz again",
         ) from error
     for name, joints in arrays.items():
-        _check_shape(trusted_npz, name, joints)
+        CLIP.check(f"{trusted_npz}: clip {name}", joints)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
     with partial.open("wb") as file:
@@ -102,22 +104,22 @@ def load_h36m(path: Path) -> MotionClips:
     if missing:
         raise UserError(path, f"no clip of subject {', '.join(missing)}", "convert the whole data_3d_h36m.npz")
     for name, joints in recordings.items():
-        _check_shape(path, name, joints)
+        CLIP.check(f"{path}: clip {name}", joints)
     names = [name for name in recordings if name.split("/")[0] in SUBJECT_ROLES]
     return join_clips(
         name="Human3.6M",
         skeleton=SKELETON,
-        clips=[_in_our_world(recordings[name]) for name in names],
+        clips=[_in_our_world(path, recordings[name]) for name in names],
         names=names,
         actions=[_action(name) for name in names],
         roles=[SUBJECT_ROLES[name.split("/")[0]] for name in names],
     )
 
 
-def _in_our_world(recorded_m: np.ndarray) -> torch.Tensor:
+def _in_our_world(path: Path, recorded_m: np.ndarray) -> torch.Tensor:
     """Kept joints and frames of one clip, from metres with z up to millimetres with y down, both right-handed."""
-    x, y, z = np.moveaxis(recorded_m[::FRAME_STRIDE, KEPT_JOINTS], -1, 0)
-    return torch.from_numpy(np.stack([x, -z, y], -1).astype(np.float32) * 1000)
+    x, y, z = np.moveaxis(as_millimetres(path, recorded_m[::FRAME_STRIDE, KEPT_JOINTS], unit_mm=1000.0), -1, 0)
+    return torch.from_numpy(np.stack([x, -z, y], -1))
 
 
 def _action(name: str) -> str:
@@ -127,30 +129,14 @@ def _action(name: str) -> str:
 
 
 def _read_plain(path: Path) -> dict[str, np.ndarray]:
-    _must_exist(path, f"put it at AIGN_DATA/h36m/h36m_plain.npz; make it from data_3d_h36m.npz with: {_CONVERT}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if "positions_3d" in file.files:
-                raise UserError(
-                    path, "this is the pickled file, which is never read here", f"convert it first: {_CONVERT}"
-                )
-            return {name: file[name] for name in file.files if "/" in name}
-    except (*_UNREADABLE, TypeError) as error:  # np.load gives an array, which is no context, for an .npy
-        raise UserError(path, f"truncated or not a plain npz ({error})", f"convert it again: {_CONVERT}") from error
+    missing = f"put it at AIGN_DATA/h36m/h36m_plain.npz; make it from data_3d_h36m.npz with: {_CONVERT}"
+    arrays = read_npz(path, missing, f"convert it again: {_CONVERT}")
+    return {name: array for name, array in arrays.items() if "/" in name}
 
 
 def _must_exist(path: Path, remedy: str) -> None:
     if not path.is_file():
         raise UserError(path, "no such file", remedy)
-
-
-def _check_shape(path: Path, name: str, joints: np.ndarray) -> None:
-    if joints.ndim != 3 or joints.shape[1:] != (RECORDED_JOINTS, 3) or not len(joints):
-        raise UserError(
-            path,
-            f"clip {name} has shape {joints.shape}, not (frames, {RECORDED_JOINTS}, 3)",
-            "use the unreduced data_3d_h36m.npz",
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,10 +3,12 @@
 World frame: x right, y down, z forward (the camera's convention, up is -y), millimetres.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +17,8 @@ from aign.renderers.skeleton import Skeleton
 
 Role = Literal["pairs", "memories", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
+FARTHEST_MM = 1e6
+"""A kilometre: no recording stage is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,9 @@ class MotionClips:
             raise UserError(
                 f"{self.name}: clip {clip}", f"{int(bad.sum())} frames hold NaN or infinite joints", "drop them"
             )
+        parents, children = zip(*self.skeleton.bones, strict=True)
+        if not (self.joints_mm[:, parents] != self.joints_mm[:, children]).any():
+            raise UserError(self.name, "all joints lie in one place", "use a file that holds poses")
         missing = [role for role in ROLES if role not in self.clip_roles]
         if missing:
             raise UserError(self.name, f"no clip plays the role {missing[0]!r}", "give at least one clip to each role")
@@ -69,6 +76,18 @@ class MotionClips:
         """(frames,) int64: index into ``actions`` of each frame."""
         index = torch.tensor([self.actions.index(a) for a in self.clip_actions])
         return index[self.frame_clips]
+
+
+def as_millimetres(where: object, joints: np.ndarray, unit_mm: float = 1.0) -> np.ndarray:
+    """Joints of any number type as float32 millimetres. Raises UserError for places that no body can be at.
+
+    NaN passes, so that ``MotionClips`` can name its clip.
+    """
+    largest = float(np.nan_to_num(np.abs(joints), nan=0.0).max(initial=0.0)) * unit_mm
+    if largest > FARTHEST_MM and not math.isinf(largest):
+        reason = f"a joint is {largest / 1e6:.3g} km from the origin"
+        raise UserError(where, reason, "state joints in the unit that the file is said to have")
+    return (joints * unit_mm).astype(np.float32)
 
 
 def join_clips(

@@ -134,24 +134,24 @@ def test_damage_inside_the_file_is_refused(plain):
     content = bytearray(plain.read_bytes())
     content[len(content) // 2] ^= 0xFF
     plain.write_bytes(content)
-    with pytest.raises(UserError, match="truncated or not"):
+    with pytest.raises(UserError, match="truncated"):
         load_h36m(plain)
 
 
 def test_a_bare_array_is_refused(tmp_path):
     np.save(tmp_path / "bare.npy", np.zeros(3))
-    with pytest.raises(UserError, match="not a plain npz"):
+    with pytest.raises(UserError, match="no npz file"):
         load_h36m(tmp_path / "bare.npy")
 
 
 @pytest.mark.parametrize("shape", [(5, 17, 3), (5, 32, 2), (0, 32, 3), (32, 3)])
 def test_wrong_shapes_are_refused_naming_the_clip(tmp_path, shape):
     source = pickled(tmp_path / "in.npz", recordings(S7={"Eating 1": np.zeros(shape)}))
-    with pytest.raises(UserError, match="S7/Eating 1 has shape"):
+    with pytest.raises(UserError, match="S7/Eating 1: has the shape"):
         convert(source, tmp_path / "out.npz")
     arrays = {f"{s}/Walking": np.ones((3, 32, 3)) for s in SUBJECT_ROLES} | {"S7/Eating 1": np.zeros(shape)}
     np.savez(tmp_path / "plain.npz", **arrays)
-    with pytest.raises(UserError, match="S7/Eating 1 has shape"):
+    with pytest.raises(UserError, match="S7/Eating 1: has the shape"):
         load_h36m(tmp_path / "plain.npz")
 
 
