@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from aign.data.streams import Plan, Sample, rows
+from aign.device import to_device
 from aign.errors import UserError
 
 MIN_SAMPLES = 16
@@ -49,9 +50,9 @@ class Memory:
         }
 
     def load(self, plan: Plan) -> Sample:
-        device = next(iter(self.samples.values())).device
-        drawn = {name: table[plan["index"].to(device)] for name, table in self.samples.items()}
-        return {"factors": self.dress(drawn, plan["random"].to(device)) if self.dress else drawn}
+        plan = to_device(plan, next(iter(self.samples.values())).device)
+        drawn = {name: table[plan["index"]] for name, table in self.samples.items()}
+        return {"factors": self.dress(drawn, plan["random"]) if self.dress else drawn}
 
 
 def balanced(groups: Tensor) -> Tensor:

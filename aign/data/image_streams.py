@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from aign.data.images import ImageSet
 from aign.data.streams import Plan, Sample
+from aign.device import to_device
 from aign.errors import UserError
 from aign.memories import Memory
 
@@ -54,13 +55,12 @@ class ImageStream:
         return self._plan(rng.integers(len(self.pixels), size=size), rng)
 
     def load(self, plan: Plan) -> Sample:
-        device = self.pixels.device
-        index = plan["index"].to(device)
-        known = {name: rows[index] for name, rows in self.numbers.items()}
-        known["image"] = as_floats(self.pixels[index])
-        observed = self.observe(known, plan["random"].to(device))
+        plan = to_device(plan, self.pixels.device)
+        known = {name: rows[plan["index"]] for name, rows in self.numbers.items()}
+        known["image"] = as_floats(self.pixels[plan["index"]])
+        observed = self.observe(known, plan["random"])
         if self.num_noise:
-            observed = {**observed, "noise": plan["noise"].to(device)}
+            observed = {**observed, "noise": plan["noise"]}
         return {"observed": observed, **({"truth": known} if self.labelled else {})}
 
     def fixed(self, count: int) -> Sample:

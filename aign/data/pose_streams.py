@@ -9,6 +9,7 @@ from torch import Tensor
 from aign.data.cameras import NUM_RANDOM, photograph, random_cameras
 from aign.data.motion import MotionClips
 from aign.data.streams import Plan, Sample
+from aign.device import to_device
 from aign.memories import balanced
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import facing_rotation, root_relative, rotate
@@ -54,11 +55,11 @@ class Detector:
         return plan | ({"luck": _uniform(rng, size, num_joints, 3)} if self.outlier_share else {})
 
     def detect(self, keypoints_px: Tensor, plan: Plan, image_size: int) -> Tensor:
-        """What it says of true keypoints (views, joints, 2)."""
-        found = keypoints_px + self.noise_px * plan["noise"].to(keypoints_px.device)
+        """What it says of true keypoints (views, joints, 2); the plan is on their device."""
+        found = keypoints_px + self.noise_px * plan["noise"]
         if not self.outlier_share:
             return found
-        luck = plan["luck"].to(keypoints_px.device)
+        luck = plan["luck"]
         return torch.where(luck[..., :1] < self.outlier_share, luck[..., 1:] * (image_size - 1), found)
 
 
@@ -81,9 +82,9 @@ class SyntheticPairs:
         }
 
     def load(self, plan: Plan) -> Sample:
-        device = self.weights.device
-        weights = self.weights[plan["index"].to(device)] + self.perturbation * plan["perturbation"].to(device)
-        camera = random_cameras(plan["camera"].to(device), self.renderer.image_size)
+        plan = to_device(plan, self.weights.device)
+        weights = self.weights[plan["index"]] + self.perturbation * plan["perturbation"]
+        camera = random_cameras(plan["camera"], self.renderer.image_size)
         shape = self.renderer.shape(weights)
         joints, keypoints = photograph(shape, camera, self.renderer.image_size)
         return {
@@ -101,16 +102,16 @@ class RealPairs:
     detector: Detector
 
     def plan(self, size: int, rng: np.random.Generator) -> Plan:
+        cameras = _uniform(np.random.default_rng(CAMERA_SEED), NUM_PAIR_CAMERAS, NUM_RANDOM)
         return {
             "index": torch.from_numpy(rng.integers(len(self.bodies.body_mm), size=size)),
-            "camera": torch.from_numpy(rng.integers(NUM_PAIR_CAMERAS, size=size)),
+            "camera": cameras[torch.from_numpy(rng.integers(NUM_PAIR_CAMERAS, size=size))],
             **self.detector.plan(size, self.bodies.body_mm.shape[1], rng),
         }
 
     def load(self, plan: Plan) -> Sample:
-        index = plan["index"].to(self.bodies.body_mm.device)
-        numbers = _uniform(np.random.default_rng(CAMERA_SEED), NUM_PAIR_CAMERAS, NUM_RANDOM).to(index.device)
-        camera = random_cameras(numbers[plan["camera"].to(index.device)], self.image_size)
+        plan = to_device(plan, self.bodies.body_mm.device)
+        index, camera = plan["index"], random_cameras(plan["camera"], self.image_size)
         joints, keypoints = photograph(self.bodies.body_mm[index], camera, self.image_size)
         camera["rotation"] = camera["rotation"] @ self.bodies.facing[index].mT  # camera from canonical
         return {
@@ -125,13 +126,15 @@ class Unlabelled:
 
     keypoints_px: Tensor
     actions: Tensor
+    """On the CPU, where indices are drawn."""
 
     def plan(self, size: int, rng: np.random.Generator) -> Plan:
-        share = balanced(self.actions.cpu()).numpy()
+        share = balanced(self.actions).numpy()
         return {"index": torch.from_numpy(rng.choice(len(share), size=size, p=share / share.sum()))}
 
     def load(self, plan: Plan) -> Sample:
-        return {"observed": {"keypoints_px": self.keypoints_px[plan["index"].to(self.keypoints_px.device)]}}
+        plan = to_device(plan, self.keypoints_px.device)
+        return {"observed": {"keypoints_px": self.keypoints_px[plan["index"]]}}
 
 
 def test_views(
@@ -148,8 +151,11 @@ def test_views(
     rng = np.random.default_rng(CAMERA_SEED + 1)
     camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
     joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
-    keypoints = detector.detect(keypoints, detector.plan(len(chosen), clips.skeleton.num_joints, rng), image_size)
-    part = torch.cat([_evenly((bodies.actions == a).nonzero()[:, 0], MAX_TEST_PER_ACTION) for a in actions.unique()])
+    found = to_device(detector.plan(len(chosen), clips.skeleton.num_joints, rng), device)
+    keypoints = detector.detect(keypoints, found, image_size)
+    pictured = actions[chosen]
+    part = torch.cat([_evenly((pictured == a).nonzero()[:, 0], MAX_TEST_PER_ACTION) for a in actions.unique()])
+    part = part.to(device)
     test: Sample = {
         "observed": {"keypoints_px": keypoints[part]},
         "truth": {
@@ -159,14 +165,14 @@ def test_views(
             **{name: value[part] for name, value in camera.items()},
         },
     }
-    return Unlabelled(keypoints, bodies.actions), test
+    return Unlabelled(keypoints, pictured), test
 
 
 def _evenly(indices: Tensor, count: int) -> Tensor:
     """At most ``count`` of the indices, evenly spread."""
     if len(indices) <= count:
         return indices
-    return indices[torch.linspace(0, len(indices) - 1, count).round().long().to(indices.device)]
+    return indices[torch.linspace(0, len(indices) - 1, count).round().long()]
 
 
 def _uniform(rng: np.random.Generator, *shape: int) -> Tensor:

@@ -76,8 +76,8 @@ def trained_features(path: Path | str) -> nn.Module:
 
 
 def features_of(images: Images, extractor: nn.Module) -> Float[Tensor, "images features"]:
-    """Features of any number of images, a batch at a time on the extractor's device; no gradient, float64, CPU."""
+    """Features of any number of images, a batch at a time on the extractor's device; no gradient, float64."""
     device = next(chain(extractor.parameters(), extractor.buffers())).device
     extractor.eval()
     with torch.no_grad():
-        return torch.cat([extractor(part.to(device)).double().cpu() for part in images.split(BATCH)])
+        return torch.cat([extractor(part.to(device)).double() for part in images.split(BATCH)])

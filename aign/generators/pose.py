@@ -121,4 +121,4 @@ class _ResidualBlock(nn.Module):
 
 def _near_identity(angles: Float[Tensor, "batch 6"]) -> Float[Tensor, "batch 6"]:
     """Shift the 6D code so that a network that says nothing says 'facing the camera' instead of a zero vector."""
-    return angles + angles.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    return angles + torch.eye(2, 3, dtype=angles.dtype, device=angles.device).flatten()

@@ -43,9 +43,11 @@ def log_partition(alpha: Float[Tensor, "*shape"], table: Table) -> Float[Tensor,
     place = (_warp(torch.where(defined, alpha, 0.0)) - _FIRST) * (STEPS / (_LAST - _FIRST))
     knot = place.detach().floor().clamp(0, STEPS - 1).long()
     t = place - knot
-    start = values[knot] + rests[knot]
-    rise = (values[knot + 1] - values[knot]) + (rests[knot + 1] - rests[knot])
-    start_slope, end_slope = slopes[knot], slopes[knot + 1]
+    # take: an index without dimensions is a number to Python, for which the host would wait
+    (value, rest, start_slope), (next_value, next_rest, end_slope) = (
+        [of_all.take(index) for of_all in (values, rests, slopes)] for index in (knot, knot + 1)
+    )
+    start, rise = value + rest, (next_value - value) + (next_rest - rest)
     # the cubic Hermite polynomial, as start + t (...) so that float32 rounds a small correction and not a large sum
     bent = t * (3 * rise - 2 * start_slope - end_slope + t * (start_slope + end_slope - 2 * rise))
     return torch.where(defined, start + t * (start_slope + bent), math.inf)

@@ -19,8 +19,8 @@ def facing_rotation(joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton)
     Paper, section 2.1: the shape basis is built from poses aligned by the normal to the hip vector.
     """
     hips = joints[:, skeleton.left_hip] - joints[:, skeleton.right_hip]
-    x = normalize(hips * hips.new_tensor([1.0, 0.0, 1.0]), dim=-1)
-    y = torch.zeros_like(x).index_fill(-1, torch.tensor(1, device=x.device), 1.0)
+    y = torch.eye(3, dtype=hips.dtype, device=hips.device)[1].expand_as(hips)
+    x = normalize(hips * (1 - y), dim=-1)
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=1)
 
 

@@ -8,6 +8,7 @@ remembered   3D poses of other recordings, under random cameras
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -227,7 +228,7 @@ class PoseTask(Task):
         return Memory(
             {"weights": self.renderer.weights(remembered.canonical_mm)},
             bias=f"{clips.name}: poses of all actions, each action equally often",
-            weights=balanced(remembered.actions.cpu()),
+            weights=balanced(clips.frame_actions[clips.frames("memories")]),
             dress=lambda memory, random: memory | random_cameras(random, self.config.image_size),
             num_random=NUM_RANDOM,
         )
@@ -263,6 +264,11 @@ class PoseTask(Task):
             dim=-1,
         )
 
+    @cached_property
+    def _bones(self) -> tuple[Tensor, Tensor]:
+        """Parents and children, kept on the device: the host would wait for numbers that it sends with every step."""
+        return torch.tensor(self.skeleton.bones, device=self.renderer.mean_mm.device).unbind(1)
+
     def _kinematic_chain(self, joints: Tensor) -> Tensor:
         """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
 
@@ -270,8 +276,8 @@ class PoseTask(Task):
 
         The kinematic chain space of Wandt and Rosenhahn (RepNet, CVPR 2019).
         """
-        parents, children = zip(*self.skeleton.bones, strict=True)
-        bones = joints[:, children] - joints[:, parents]
+        parents, children = self._bones
+        bones = joints.index_select(1, children) - joints.index_select(1, parents)
         lengths = bones.square().sum(-1).add(1e-6).sqrt()
         directions = bones / lengths[..., None]
         first, second = torch.triu_indices(len(parents), len(parents), offset=1, device=joints.device)

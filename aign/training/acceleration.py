@@ -93,12 +93,25 @@ def _in_turn(layers: list[nn.Module], inputs: Tensor) -> Tensor:
     return inputs
 
 
+class _Again(AbstractContextManager[None]):
+    """``without_statistics``, as often as activations are computed again: a gradient penalty needs them twice."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._modules = modules
+
+    def __enter__(self) -> None:
+        self._entered = without_statistics(self._modules)
+        self._entered.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.__exit__(*error)
+
+
 def _recomputed(modules: list[nn.Module], forward: Callable[..., Any], *inputs: Any) -> Any:
     """What ``forward`` gives, without keeping its activations; batch norm in ``modules`` counts a batch only once."""
     if not torch.is_grad_enabled():
         return forward(*inputs)
 
-    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        return nullcontext(), without_statistics(modules)
-
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
+    contexts = nullcontext(), _Again(modules)
+    # no network draws random numbers, and the host would wait for the device to keep their state
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts)

@@ -104,3 +104,15 @@ def test_accumulated_parts_teach_what_the_whole_batch_does(toy_step):
     for other in states[1:]:
         for whole, parts in zip(states[0], other, strict=True):
             torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_gradient_penalty_is_that_of_the_plain_network(plain, rng):
+    """Its second derivative needs activations that were recomputed for the first once more."""
+    images = torch.randn(5, 2, 6, 6, generator=rng)
+    found = []
+    for network in (plain, accelerate(copy.deepcopy(plain), HOW["activation_checkpointing"])):
+        seen = images.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(network(seen).square().sum(), seen, create_graph=True)
+        slope.square().sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()] + list(network.buffers()))
+    torch.testing.assert_close(found[1], found[0], atol=1e-2, rtol=1e-3)
