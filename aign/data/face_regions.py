@@ -1,5 +1,6 @@
 """Parts of images that are hidden: of a face, found by its landmarks, or a box."""
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from aign.data.image_streams import Known
 from aign.errors import UserError
 
+_PIXELS = re.compile("[0-9]{1,9}")
 EYES, MOUTH = ("lefteye", "righteye"), ("leftmouth", "rightmouth")
 
 
@@ -73,7 +75,7 @@ def parse_hidden(spelling: str, size: int | None = None) -> Region | Box:
     if spelling in REGIONS:
         return REGIONS[spelling]
     kind, *numbers = spelling.split(":")
-    if kind != "box" or len(numbers) != 4 or not all(number.isdigit() for number in numbers):
+    if kind != "box" or len(numbers) != 4 or not all(map(_PIXELS.fullmatch, numbers)):
         remedy = f"use one of {', '.join(REGIONS)}, or box:TOP:LEFT:BOTTOM:RIGHT in pixels"
         raise UserError(f"hidden = {spelling}", "is no part of an image", remedy)
     top, left, bottom, right = map(int, numbers)

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from aign.data.skipped import printable
 from aign.errors import UserError
 from aign.stores import open_store, told
 
@@ -103,6 +104,8 @@ class _LocalFiles:
 
 def _looked_at(place: Path) -> tuple[str, str]:
     """The stamp of a file, or why it is none."""
+    if printable(place.name) != place.name:
+        return "", "has a name that is not UTF-8, which no table can hold"
     try:
         found = place.stat()
     except OSError as error:

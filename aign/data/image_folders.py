@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from aign.data.file_tree import FileTree
 from aign.data.image_files import image_set
-from aign.data.images import SPLITS, ImageSet, split_by
+from aign.data.images import LANDMARKS, SPLITS, ImageSet, split_by
 from aign.data.pictures import listed_pictures
 from aign.data.skipped import Skipped, skipped_line
 from aign.data.tables import read_table
@@ -59,6 +61,11 @@ def _read(tree: FileTree, name: str) -> pd.DataFrame:
         if column in table and table[column].isna().any():
             row = int(table[column].isna().to_numpy().argmax()) + 1
             raise UserError(place, f"has no {column} for image {row}", "fill the column, or leave the row out")
+    for column in (f"{landmark}_{axis}" for landmark in LANDMARKS for axis in "xy"):
+        if column in table and not (is_numeric_dtype(table[column]) and not np.isinf(table[column]).any()):
+            raise UserError(
+                place, f"the column {column!r} holds what is no number", "give pixels of the files, or none"
+            )
     if "split" in table and not table["split"].isin(SPLITS).all():
         wrong = table["split"][~table["split"].isin(SPLITS)].iloc[0]
         raise UserError(place, f"the column 'split' holds {wrong!r}", f"use {', '.join(SPLITS)}, or leave it out")

@@ -75,7 +75,10 @@ def _text(content: bytes, place: str) -> str:
             try:
                 return content.decode(encoding)
             except UnicodeDecodeError as error:
-                raise UserError(place, f"is not a CSV table ({error})", _REMEDY) from None
+                reason = (
+                    f"is not a CSV table (byte {error.start} is no text in {encoding.removesuffix('-sig').upper()})"
+                )
+                raise UserError(place, reason, _REMEDY) from None
     raise AssertionError("the last encoding has no mark")
 
 

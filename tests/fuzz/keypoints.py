@@ -51,8 +51,8 @@ def draw(random: Random, folder: Path) -> Call:
 
 
 def odd_coordinate(random: Random, folder: Path) -> Call:
-    document = people()
-    document[random.randrange(2)][random.randrange(17)][random.randrange(2)] = random.choice(ODD_COORDINATES)
+    document = people(1)  # of several, the others might be used
+    document[0][random.randrange(17)][random.randrange(2)] = random.choice(ODD_COORDINATES)
     wrapped = random.choice(({"keypoints": document}, document))
     return predict(folder, "k.json", mutations.as_json(wrapped), nonsense=True)
 
@@ -190,8 +190,8 @@ CORPUS: dict[str, Lay] = {
     "one joint at 0, 0": _changed(_joint([0, 0])),
     "one joint is null": _changed(_joint(None)),
     "one coordinate is null": _changed(_joint([None, 1.0])),
-    "a number of 400 digits": _changed(_joint([10**400, 1.0]), nonsense=True),
-    "nan": _changed(_joint([float("nan"), 1.0]), nonsense=True),
+    "a number of 400 digits": _changed(_joint([10**400, 1.0])),
+    "nan": _changed(_joint([float("nan"), 1.0])),
     "1e30": _changed(_joint([1e30, 1.0])),
     "a joint too few": _changed(lambda d: d[1].pop(), nonsense=True),
     "nobody": _document({"keypoints": []}, nonsense=True),
@@ -209,7 +209,7 @@ CORPUS: dict[str, Lay] = {
     "BOM": _content("k.csv", mutations.BOM + as_csv(people()).encode()),
     "spaces around names": _content("k.csv", as_csv(people()).replace(",", ", ")),
     "decimal commas": _content("k.csv", as_csv(people()).replace(".0", ",5"), nonsense=True),
-    "rows longer than the header": _content("k.csv", as_csv(people()).replace("\n", ",1,2\n", 3)[:-1], nonsense=True),
+    "rows longer than the header": _content("k.csv", as_csv(people()).replace(".0\n", ".0,1,2\n"), nonsense=True),
     "a short row": _content("k.csv", as_csv(people())[:-40], nonsense=True),
     "a cell of 200,000 characters": _content("k.csv", as_csv(people()) + "1" * 200_000, nonsense=True),
     "unicode digits": _content("k.csv", as_csv(people()).replace("3", "３")),

@@ -60,6 +60,8 @@ def test_a_box_is_rows_and_columns_without_the_last():
         ("ear", "is no part of an image; use one of mouth, nose, eyes"),
         ("box:1:2:3", "is no part"),
         ("box:1:2:3:x", "is no part"),
+        ("box:²:2:3:9", "is no part"),
+        ("box:1:2:3:" + "9" * 5000, "is no part"),
         ("box:3:2:3:9", "is no box in images of 64 x 64 px"),
         ("box:0:0:65:9", "is no box in images of 64 x 64 px"),
     ],

@@ -1,5 +1,7 @@
 """A folder of files, local or in a store."""
 
+import os
+
 import boto3
 import pytest
 
@@ -50,6 +52,14 @@ def test_a_file_that_has_gone_is_an_error(tmp_path):
     (tmp_path / "x.txt").unlink()
     with pytest.raises(UserError, match=r"x\.txt: cannot be read \(No such file or directory\)"):
         tree.read("x.txt")
+
+
+def test_a_name_that_is_no_text_is_skipped(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xff.png", os.O_CREAT))
+    tree = FileTree(tmp_path)
+    assert list(tree.stamps) == ["a.png"]
+    assert len(tree.odd) == 1
 
 
 def test_a_store_is_read_as_a_folder_is(object_store, tmp_path):

@@ -67,6 +67,8 @@ def test_broken_and_missing_images_are_skipped(folder):
         ("file,x\ncats/0.png,1\n,2\n", "has no file for image 2"),
         ("file\ncats/0.png\ncats/0.png\n", r"cats/0\.png: is named in two rows"),
         ("file,split\ncats/0.png,valid\n", "the column 'split' holds 'valid'; use train, validation, test"),
+        ("file,nose_x\ncats/0.png,left\n", "the column 'nose_x'"),
+        ("file,nose_x\ncats/0.png,inf\n", "the column 'nose_x'"),
         ("", "is not a CSV table"),
         ('file,x\n"cats', "is not a CSV table"),
         ("file\nnowhere.png\n", "none of 1 files can be read as an image"),
