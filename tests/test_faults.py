@@ -11,7 +11,7 @@ import torch
 
 from tests.faults import analysis, damage
 from tests.faults.drills import DRILLS
-from tests.faults.proxy import Break, Proxy, Trap, parse_head, read_body, read_head, throttle
+from tests.faults.proxy import SLOW_DOWN, Break, Proxy, Trap, parse_head, read_body, read_head, throttle
 
 HEAD = b"PUT /bucket/run/checkpoints/step_0000060/state.json?x=1 HTTP/1.1\r\nHost: store\r\n"
 
@@ -46,7 +46,7 @@ def test_a_trap_springs_once():
 def test_throttling_refuses_a_share():
     rule = throttle(0.2)
     answers = [rule(request()) for _ in range(2000)]
-    assert 0.08 < answers.count("slow down") / 2000 < 0.12
+    assert 0.08 < answers.count(SLOW_DOWN) / 2000 < 0.12
     assert 0.78 < answers.count("forward") / 2000 < 0.82
 
 
@@ -94,7 +94,7 @@ def put(client, body):
 def test_a_line_forwards_refuses_and_breaks(client, server):
     proxy, http_client = client
     assert put(http_client, b"1" * 200_000) == (200, b"1" * 200_000)
-    proxy.rule = Trap("PUT", "slow down")
+    proxy.rule = Trap("PUT", SLOW_DOWN)
     status, answer = put(http_client, b"2")
     assert (status, b"SlowDown" in answer) == (503, True)
     assert put(http_client, b"3") == (200, b"3")  # over the same connection

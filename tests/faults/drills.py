@@ -4,13 +4,16 @@ A drill is a function of a :class:`~tests.faults.run.Run`. What holds for all of
 checkpoint, no gap in metrics, the undisturbed run's weights) is judged afterwards, in ``judge.py``.
 """
 
+import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ray_jobs.checkpoints import STATE_FILE, folder_name
+from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
 from tests.faults import damage, machines
-from tests.faults.proxy import Break, Request, Trap, throttle
+from tests.faults.proxy import Break, Refuse, Request, Trap, throttle
 from tests.faults.run import CHECKPOINT_EVERY, STEPS, Run
 
 MOMENT = 60  # faults come when the checkpoint of this step is there, or on its way
@@ -29,6 +32,7 @@ class Drill:
     go: Callable[[Run], None]
     most_lost: int = CHECKPOINT_EVERY
     same_weights: bool = True
+    same_metrics: bool = True
 
 
 DRILLS: dict[str, Drill] = {}
@@ -227,6 +231,149 @@ def throttled(run: Run) -> None:
     run.proxy.rule = Trap(r"PUT .*/attempts/001\.json", Break(first=begin))
     run.start()
     run.finish()
+
+
+@drill("delete-refused")
+def delete_refused(run: Run) -> None:
+    """The store refuses every removal (403 AccessDenied)."""
+    _refusing_removals(run, lambda request: is_removal(request), Refuse(403, "AccessDenied"))
+    run.expect(len(run.committed()) == STEPS // CHECKPOINT_EVERY, "something was removed")
+
+
+@drill("bulk-delete-refused")
+def bulk_delete_refused(run: Run) -> None:
+    """The store refuses removals of several objects at once that bring no Content-MD5, as older ones do."""
+
+    def lacks_md5(request: Request) -> bool:
+        return request.method == "POST" and is_removal(request) and "content-md5" not in request.headers
+
+    _refusing_removals(run, lacks_md5, Refuse(400, "MissingContentMD5"))
+    run.expect(len(run.committed()) < STEPS // CHECKPOINT_EVERY, "nothing was removed")
+
+
+def _refusing_removals(run: Run, refused: Callable[[Request], bool], answer: Refuse) -> None:
+    run.proxy.rule = lambda request: answer if refused(request) else "forward"
+    run.start()
+    run.finish()
+
+
+def is_removal(request: Request) -> bool:
+    return request.method == "DELETE" or (request.method == "POST" and "?delete" in request.target)
+
+
+@drill("before-export")
+def before_export(run: Run) -> None:
+    """kill -9 of all when the last checkpoint has arrived and the export has not; the same command elsewhere."""
+    trap = Trap(r"PUT .*/export/", Break())
+    run.proxy.rule = trap
+    run.start()
+    run.wait_until(trap.sprung.is_set, "export")
+    run.expect(run.newest() == STEPS, "the export was sent before the last checkpoint")
+    run.new_machine()
+    run.start()
+    run.finish()
+
+
+@drill("gone-at-the-end")
+def gone_at_the_end(run: Run) -> None:
+    """The store goes when the last checkpoint is on its way, and stays away; the same command completes the run."""
+    trap = Trap(rf"PUT .*/{folder_name(STEPS)}/", Break(first=lambda request: run.proxy.cut()))
+    run.proxy.rule = trap
+    run.start("--store-patience", "5")
+    status = run.wait()
+    run.expect(trap.sprung.is_set(), "the moment never came")
+    run.expect(status == 1, f"ended with status {status} though results had not arrived")
+    run.expect(run.newest() < STEPS, "the store was not away")
+    run.proxy.restore()
+    run.start()
+    run.finish()
+
+
+# --- two commands for one run ----------------------------------------------------------------------------------------
+
+
+@drill("other-options")
+def other_options(run: Run) -> None:
+    """A second command with another seed, on another host, while the run trains: it is refused."""
+    run.start()
+    run.wait_for_checkpoint(MOMENT)
+    with run.elsewhere() as other:
+        other.start("--seed", "1")
+        status = other.wait()
+        run.expect(status == 2, f"the second command ended with status {status}: {other.last_line()}")
+    run.finish()
+
+
+@drill("taken-over")
+def taken_over(run: Run) -> None:
+    """The same command on another host while the run trains: the newer attempt goes on, the older one ends."""
+    run.start()
+    run.wait_for_checkpoint(MOMENT)
+    with run.elsewhere() as other:
+        other.start()
+        status = run.wait()
+        run.expect(status != 0, "the older attempt ended as if it had finished")
+        run.notes.append(f"the older one: status {status}: {run.last_line()}")
+        other.finish()
+
+
+# --- a person goes ---------------------------------------------------------------------------------------------------
+
+
+@drill("hangup")
+def hangup(run: Run) -> None:
+    """The terminal is closed (SIGHUP): the run saves first; the same command goes on."""
+    _asked_to_go(run, signal.SIGHUP)
+
+
+@drill("sigterm-log-1500", same_metrics=False)
+def sigterm_log_1500(run: Run) -> None:
+    """SIGTERM of a run that logs every 1500 steps: it saves within seconds; the same command goes on."""
+    _asked_to_go(run, signal.SIGTERM, "--log-every", "1500")
+
+
+def _asked_to_go(run: Run, signum: signal.Signals, *options: str) -> None:
+    run.start(*options)
+    run.wait_for_checkpoint(MOMENT)
+    before, started = run.newest(), time.monotonic()
+    run.signal_command(signum)
+    status = run.wait()
+    run.notes.append(f"saved step {run.newest()} and ended after {time.monotonic() - started:.1f} s")
+    run.expect(status == 128 + signum, f"ended with status {status}")
+    run.expect(before <= run.newest() < STEPS, "did not save, or was not stopped")
+    run.start(*options)
+    run.finish()
+
+
+@drill("closed-pipe")
+def closed_pipe(run: Run) -> None:
+    """What reads the command's output goes away: the run goes on to its end."""
+    reader, writer = os.pipe()
+    run.start(stdout=writer, stderr=writer)
+    os.close(writer)
+    run.wait_for_checkpoint(MOMENT)
+    os.close(reader)
+    run.finish()
+
+
+# --- a sweep ---------------------------------------------------------------------------------------------------------
+
+
+@drill("sweep-expired-keys")
+def sweep_expired_keys(run: Run) -> None:
+    """The store's keys expire while a sweep trains: it ends, and no trial is failed; the same command goes on."""
+    begun = run.store / "trials/000/0"
+    run.start_sweep()
+    run.wait_until(lambda: bool(checkpoint_steps(begun)), "first checkpoint of the sweep")
+    run.proxy.rule = lambda request: Refuse(403, "ExpiredToken")
+    status = run.wait()
+    run.expect(status not in (0, 2), f"ended with status {status} though its keys had expired: {run.last_line()}")
+    run.proxy.rule = lambda request: "forward"
+    run.start_sweep()
+    run.finish()
+    statuses = [json.loads(run.store.read(f"trials/{trial}/trial.json"))["status"] for trial in ("000", "001")]
+    run.expect(statuses == ["finished", "finished"], f"trials ended as {statuses}")
+    run.store = begun  # its options are those of the undisturbed run
 
 
 # --- a checkpoint is damaged -----------------------------------------------------------------------------------------

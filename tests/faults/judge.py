@@ -75,7 +75,7 @@ def judge(drill: Drill, run: Run, reference: Final | None) -> tuple[Verdict, Fin
     if run.fault_time is not None:
         _judge_time(verdict, drill, run, lines)
         _judge_checkpoints(verdict, run)
-    if reference:
+    if reference and drill.same_metrics:
         _judge_metrics(verdict, drill, lines, reference)
     if reference and left:
         _judge_weights(verdict, drill, left, reference)

@@ -18,9 +18,6 @@ from tests.object_store import Line, shut
 
 PIECE = 1 << 16
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_SLOW_DOWN = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
-)
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,29 @@ class Break:
     first: Callable[[Request], None] = lambda request: None
 
 
-Answer = Break | Literal["forward", "slow down"]
+@dataclass(frozen=True)
+class Refuse:
+    """Answer as a store that does not take the request, without passing it on."""
+
+    status: int
+    code: str
+
+    @property
+    def body(self) -> bytes:
+        return f"<?xml version='1.0'?><Error><Code>{self.code}</Code><Message>{self.code}</Message></Error>".encode()
+
+    @property
+    def head(self) -> bytes:
+        lines = (
+            f"HTTP/1.1 {self.status} Refused",
+            "Content-Type: application/xml",
+            f"Content-Length: {len(self.body)}",
+        )
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+SLOW_DOWN = Refuse(503, "SlowDown")
+Answer = Break | Refuse | Literal["forward"]
 Rule = Callable[[Request], Answer]
 
 
@@ -71,7 +90,7 @@ def throttle(share: float, seed: int = 0) -> Rule:
         number = dice.random()
         if number >= share:
             return "forward"
-        return "slow down" if number < share / 2 else Break(share=0.5)
+        return SLOW_DOWN if number < share / 2 else Break(share=0.5)
 
     return rule
 
@@ -98,10 +117,10 @@ class Proxy(Line):
     ) -> bool:
         """Whether the connection goes on after this request."""
         answer = self.rule(request)
-        if answer == "slow down":
+        if isinstance(answer, Refuse):
             for _ in body:
                 pass
-            near.sendall(slow_down(request))
+            near.sendall(answer.head if request.method == "HEAD" else answer.head + answer.body)
             return True
         left = answer.share * content_length(request) if isinstance(answer, Break) else float("inf")
         if left > 0:
@@ -160,10 +179,3 @@ def _read_chunked(source: BinaryIO) -> Iterator[bytes]:
         yield trailer
         if trailer == b"\r\n":
             return
-
-
-def slow_down(request: Request) -> bytes:
-    """The answer of a store that has too much to do."""
-    body = b"" if request.method == "HEAD" else _SLOW_DOWN
-    head = f"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body

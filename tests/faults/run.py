@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -61,10 +61,30 @@ class Run:
 
     # --- the command ---
 
-    def start(self, *options: str, workers: str = "2", address: str | None = None) -> None:
-        """Start the command; the same again goes on with the run."""
+    def start(self, *options: str, workers: str = "2", address: str | None = None, **streams: int) -> None:
+        """Start the command; the same again goes on with the run. ``streams`` are its standard output and error."""
         argv = ["-m", "ray_jobs.train", "pose", *OPTIONS, "--workers", workers, *options]
-        self.start_process([*argv, "--storage", self.storage, "--name", self.name], address=address)
+        self.start_process([*argv, "--storage", self.storage, "--name", self.name], address=address, **streams)
+
+    def start_sweep(self) -> None:
+        """Start a sweep of two trials, one after the other, the first of which is the run of ``start``."""
+        space = ["--space", "adversarial-weight=0.02|0.01", "--search", "grid", "--max-concurrent", "1"]
+        argv = ["-m", "ray_jobs.sweep", "pose", *OPTIONS, "--workers", "2", *space]
+        self.start_process([*argv, "--storage", self.storage, "--name", self.name])
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator["Run"]:
+        """The same run seen from another host: its commands share nothing with this one's but the store."""
+        folder = self.folder.parent / f"{self.folder.name}-elsewhere"
+        other = Run(self.name, self.storage, self.proxy, folder)
+        try:
+            yield other
+        finally:
+            other.end()
+
+    def signal_command(self, signum: int) -> None:
+        assert self._command
+        self._command.send_signal(signum)
 
     def start_process(self, argv: list[str], address: str | None = None, **kwargs) -> subprocess.Popen:
         """Start Python as the leader of a new session, to which all that it starts in turn belongs."""
