@@ -267,7 +267,8 @@ class PoseTask(Task):
     @cached_property
     def _bones(self) -> tuple[Tensor, Tensor]:
         """Parents and children, kept on the device: the host would wait for numbers that it sends with every step."""
-        return torch.tensor(self.skeleton.bones, device=self.renderer.mean_mm.device).unbind(1)
+        parents, children = torch.tensor(self.skeleton.bones, device=self.renderer.mean_mm.device).unbind(1)
+        return parents, children
 
     def _kinematic_chain(self, joints: Tensor) -> Tensor:
         """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
