@@ -15,6 +15,7 @@ from ray_jobs import compare, sweep
 from ray_jobs.continuing import check_same_run
 from ray_jobs.job import Job
 from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
+from ray_jobs.outputs import OutputFile, OutputFolder
 from ray_jobs.preflight import check_engine
 from ray_jobs.storage import Store
 
@@ -112,7 +113,8 @@ _READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
 
 
 def _named(places: dict[str, Any]) -> dict[str, str]:
-    return {option: str(place) for option, place in places.items() if isinstance(place, str | Path)}
+    kinds = str | Path | OutputFile | OutputFolder
+    return {option: str(place) for option, place in places.items() if isinstance(place, kinds)}
 
 
 def _new_name(verb: str) -> str:
