@@ -28,10 +28,11 @@ def with_device(job: Job) -> tuple[Job, list[str]]:
     room = num_gpus() if here else _room_on_cluster(place)
     if room >= num_workers:
         return job.on("cuda"), []
+    if here and not room:  # nobody expects GPUs of a machine that has none
+        return job.on("cpu"), []
     where, hint = ("this machine", "fewer workers would use them") if here else ("the cluster", "--device cuda waits")
     workers = "a worker" if num_workers == 1 else f"{num_workers} workers"
-    known = f"device: cpu, because {where} has {room} GPUs for {workers}"
-    return job.on("cpu"), [f"{known}; {hint}" if room or not here else known]
+    return job.on("cpu"), [f"device: cpu, because {where} has {room} GPUs for {workers}; {hint}"]
 
 
 def num_fitting(resources: Mapping[str, float], labels: Mapping[str, str], place: Placement) -> int:
