@@ -236,7 +236,7 @@ def throttled(run: Run) -> None:
 @drill("delete-refused")
 def delete_refused(run: Run) -> None:
     """The store refuses every removal (403 AccessDenied)."""
-    _refusing_removals(run, lambda request: is_removal(request), Refuse(403, "AccessDenied"))
+    _refusing_removals(run, is_removal, Refuse(403, "AccessDenied"))
     run.expect(len(run.committed()) == STEPS // CHECKPOINT_EVERY, "something was removed")
 
 
