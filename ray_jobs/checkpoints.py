@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NotRequired
 
-from pydantic import NonNegativeInt
+from pydantic import FiniteFloat, NonNegativeInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -78,6 +78,8 @@ class _Progress(TypedDict):
     stage: NonNegativeInt
     stage_clock: NonNegativeInt
     generator_updates: NonNegativeInt
+    unlogged: NotRequired[dict[str, FiniteFloat]]
+    unlogged_steps: NotRequired[NonNegativeInt]
 
 
 class _Engine(TypedDict):
@@ -102,43 +104,46 @@ def read_checkpoint(folder: Path, address: object = None) -> Checkpoint:
     address = address or folder
     try:
         state = parse_state((folder / STATE_FILE).read_bytes(), f"{address}/{STATE_FILE}")
+        if contradiction := _contradiction(state, folder.name):
+            raise UserError(address, contradiction, ANOTHER_STEP)
         for name, expected in state["files"].items():
             if sha256(folder / name) != expected:
                 reason = "does not have the contents that state.json recorded"
                 raise UserError(f"{address}/{name}", reason, ANOTHER_STEP)
-        checkpoint = Checkpoint(
+        engines = {name: load_file(folder / f"{name}.safetensors") for name in state["engines"]}
+        for name, tensors in engines.items():
+            if missing := _learnt(tensors) - state["engines"][name]["updates"].keys():
+                raise UserError(address, f"does not say how often {min(missing)} was updated", ANOTHER_STEP)
+        return Checkpoint(
             progress=Progress(**state["progress"]),
-            engines={
-                name: EngineState(load_file(folder / f"{name}.safetensors"), dict(meta))
-                for name, meta in state["engines"].items()
-            },
+            engines={name: EngineState(tensors, dict(state["engines"][name])) for name, tensors in engines.items()},
             renderer=load_file(folder / "renderer.safetensors"),
         )
-        if contradiction := _contradiction(checkpoint, set(state["files"]), folder.name):
-            raise UserError(address, contradiction, ANOTHER_STEP)
-        return checkpoint
     except FileNotFoundError as error:
         raise UserError(address, f"has no {Path(error.filename).name}", ANOTHER_STEP) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(address, f"not a whole checkpoint ({error})", ANOTHER_STEP) from None
 
 
-def _contradiction(checkpoint: Checkpoint, files: set[str], name: str) -> str | None:
-    """In what a checkpoint says that a run could not go on from it, whoever wrote it."""
-    progress, engines = checkpoint.progress, checkpoint.engines
-    if folder_name(progress.step) != name:
-        return f"is not of its step but of {progress.step}"
-    if not progress.step <= progress.clock <= 2 * progress.step or progress.stage_clock > progress.clock:
+def _contradiction(state: State, name: str) -> str | None:
+    """In what state.json says that no run could go on from it, whoever wrote it; ``name`` is that of the folder."""
+    progress, players, files = state["progress"], state["engines"].keys(), state["files"].keys()
+    if strange := progress.keys() - _Progress.__annotations__.keys():
+        return f"says {', '.join(strange)} of how far it is"
+    if folder_name(progress["step"]) != name:
+        return f"is not of its step but of {progress['step']}"
+    if not progress["step"] <= progress["clock"] <= 2 * progress["step"] or progress["stage_clock"] > progress["clock"]:
         return f"is of an impossible moment ({progress})"
-    if "generator" not in engines or not engines.keys() <= PLAYERS:
-        return f"has states of {', '.join(engines) or 'nothing'}"
-    if files != {f"{part}.safetensors" for part in (*engines, "renderer")}:
-        return f"has a hash of {', '.join(sorted(files)) or 'no file'} only"
-    for engine in engines.values():
-        learnt = {path.split("/", 1)[1] for path in engine.tensors if not path.startswith(NOT_OF_OPTIMIZERS)}
-        if missing := learnt - engine.meta["updates"].keys():
-            return f"does not say how often {min(missing)} was updated"
+    if "generator" not in players or not players <= PLAYERS:
+        return f"has states of {', '.join(players) or 'nothing'}"
+    if files != {f"{part}.safetensors" for part in (*players, "renderer")}:
+        return f"has hashes of {', '.join(files) or 'no file'} only"
     return None
+
+
+def _learnt(tensors: dict[str, Tensor]) -> set[str]:
+    """The parameters that an optimizer keeps something of."""
+    return {path.split("/", 1)[-1] for path in tensors if not path.startswith(NOT_OF_OPTIMIZERS)}
 
 
 def parse_state(content: bytes, where: object) -> State:

@@ -1,7 +1,6 @@
 """The command line of compression: which run, how much is to be left of it, and how it is trained."""
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +20,7 @@ from aign.trained import Trained
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
 from ray_jobs.beginning import find_step, split_address
-from ray_jobs.job import Job, Placement
+from ray_jobs.job import Job, Placement, new_name
 from ray_jobs.options import Command, DryRun, parse_options
 from ray_jobs.runs import open_run
 from ray_jobs.storage import Store
@@ -93,7 +92,7 @@ def parse_compression(argv: Sequence[str]) -> Command:
     if plan.part == "projection":
         own = dataclasses.replace(own, generator_lr=schedule.projection_lr)
     run = dataclasses.replace(before, training=own, init_from=None, compression=plan)
-    name = place.name or f"{split_address(argv[0])[0].name}-compressed-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = place.name or new_name(f"{split_address(argv[0])[0].name}-compressed")
     place = dataclasses.replace(place, storage=Store(place.storage).uri)
     return Command(Job(run=run, placement=place, name=name), what)
 

@@ -11,13 +11,13 @@ from aign.command import make_console
 from aign.device import choose_device
 from aign.training.loop import evaluate
 from ray_jobs.console import evaluation_table, run_command
-from ray_jobs.options import OnDevice, parse_verb
+from ray_jobs.options import OnDevice, WhereDataIs, parse_verb
 from ray_jobs.outputs import FileOption
 from ray_jobs.runs import open_run, with_data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnDevice):
+class Options(OnDevice, WhereDataIs):
     """Measure a run on its test set."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -31,7 +31,7 @@ def command(argv: list[str]) -> None:
     if options.json:
         options.json.check()
     trained = open_run(options.run)
-    task = with_data(trained, choose_device(options.device))
+    task = with_data(trained, choose_device(options.device), options.source)
     evaluation, _ = evaluate(task, task.generator)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
     make_console().print(evaluation_table(measured))

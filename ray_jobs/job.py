@@ -3,6 +3,8 @@
 import dataclasses
 import platform
 import re
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -175,6 +177,11 @@ class Job:
             "name": self.name,
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in REPORTED_PACKAGES}},
         }
+
+
+def new_name(what: str) -> str:
+    """A name for a run or a submission that has none: what it is and when; no other has it, in the same second too."""
+    return f"{what}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
 
 
 def _version(package: str) -> str:

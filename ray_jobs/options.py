@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -16,7 +15,7 @@ from aign.options import check_effect, check_not_negative
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
-from ray_jobs.job import Job, Placement
+from ray_jobs.job import Job, Placement, new_name
 from ray_jobs.storage import Store
 
 T = TypeVar("T")
@@ -66,6 +65,14 @@ class OnDevice:
     """What the network computes on: cpu, or cuda; auto: cuda if this machine has a GPU, else cpu."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WhereDataIs:
+    """Where the data of a trained network is now."""
+
+    source: str | None = None
+    """Where a folder of your own or CelebA lies, if it has moved since training: a local path or s3:// URI."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A parsed command line."""
@@ -109,7 +116,7 @@ def parse(argv: Sequence[str], verb: str = "train") -> Command:
         description=f"Train {task}. Presets: {presets}.",
     )
     run = RunConfig(task=task, preset=preset, options=options, training=training, init_from=beginning.init_from)
-    name = place.name or f"{task}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = place.name or new_name(f"{task}-{preset}")
     place = dataclasses.replace(place, storage=Store(place.storage).uri)  # absolute: workers stand in other folders
     return Command(Job(run=run, placement=place, name=name), what)
 

@@ -118,9 +118,18 @@ def open_export(run: Store, device: DeviceOption = "cpu") -> Trained:
         return load(scratch, device=device)
 
 
-def with_data(trained: Trained, device: torch.device) -> Task:
-    """A copy of the trained network in a task that has its data, to be measured on a device."""
-    task = dataclasses.replace(trained.run, compression=None).make_task(device)
+def with_data(trained: Trained, device: torch.device, source: str | None = None) -> Task:
+    """A copy of the trained network in a task that has its data, to be measured on a device.
+
+    ``source`` is where the data lies now, if that is another place than at training.
+    """
+    options = trained.run.options
+    if source is not None:
+        if not hasattr(options, "source"):
+            reason = f"data of task {trained.run.task} lie where AIGN_DATA says"
+            raise UserError(f"--source {source}", reason, "set AIGN_DATA")
+        options = dataclasses.replace(options, source=source)
+    task = dataclasses.replace(trained.run, options=options, compression=None).make_task(device)
     task.generator = copy.deepcopy(trained.task.generator).to(device)  # which may be thinner
     task.renderer.load_state_dict(trained.task.renderer.state_dict())
     return task

@@ -19,7 +19,7 @@ from aign.device import choose_device
 from aign.tasks.base import readable
 from aign.training.loop import evaluate
 from ray_jobs.console import Bars, run_command
-from ray_jobs.options import OnDevice, parse_verb
+from ray_jobs.options import OnDevice, WhereDataIs, parse_verb
 from ray_jobs.reports.plots import as_png
 from ray_jobs.runs import open_run, with_data
 from ray_jobs.storage import Store
@@ -29,7 +29,7 @@ CALIBRATION = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnDevice):
+class Options(OnDevice, WhereDataIs):
     """Project each layer of a run's network alone, and draw what that costs."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -43,7 +43,7 @@ def command(argv: list[str]) -> None:
     device = choose_device(options.device)
     trained, store = open_run(options.run), Store(options.run) / "sensitivity"
     store.check()
-    task, source = with_data(trained, device), Source.of(trained.task)
+    task, source = with_data(trained, device, options.source), Source.of(trained.task)
     observed = observed_of(task.streams, task.stages[-1], CALIBRATION, trained.run.training.seed)
     found: list[dict[str, Any]] = []
     with Bars() as bars:

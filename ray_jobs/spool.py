@@ -31,6 +31,11 @@ def waiting_room(store: Store) -> Path:
     return Path(tempfile.gettempdir()) / "aign-spool" / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
 
 
+def waits_here(store: Store) -> bool:
+    """Whether anything for a store waits on this machine."""
+    return Entries.store_of(waiting_room(store)) is not None
+
+
 class Spool:
     """Local disk in front of a store. One at a time for each folder; its methods may be called from any thread.
 

@@ -6,6 +6,7 @@ from ray_jobs.options import parse
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import finished_export
+from ray_jobs.spool import waits_here
 from ray_jobs.stopping import StopSignal
 
 
@@ -16,7 +17,7 @@ def command(argv: list[str]) -> None:
     if parsed.what.dry_run:
         say_dry(job.to_json(), f"write {job.folder.uri}", estimate(to_do(job), parsed.what.price_per_worker_hour))
         return
-    done = finished_export(job)
+    done = None if waits_here(job.folder) else finished_export(job)
     with Bars() as bars:
         view = bars.run(job.name, job.run.training.steps)
         if done:

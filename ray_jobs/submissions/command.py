@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import Any
 from aign.errors import UserError
 from ray_jobs import compare, sweep
 from ray_jobs.continuing import check_same_run
-from ray_jobs.job import Job
+from ray_jobs.job import Job, new_name
 from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
 from ray_jobs.outputs import OutputFile, OutputFolder
 from ray_jobs.preflight import check_engine
@@ -74,10 +73,10 @@ def read_command(words: Sequence[str], name: str | None) -> Command:
     if verb in USES_RUNS:
         options = parse_verb(import_module(f"ray_jobs.{verb}").Options, arguments, f"aign {verb}")
         places = {name: value for name, value in dataclasses.asdict(options).items() if name != "device"}
-        return Command(tuple(words), _checked_name(name or _new_name(verb)), (), _named(places))
+        return Command(tuple(words), _checked_name(name or new_name(verb)), (), _named(places))
     run, _ = split_option("--name", arguments)
     if run is None:
-        run = name or _new_name(verb)
+        run = name or new_name(verb)
         arguments += ["--name", run]
     jobs, places = _READERS[verb](arguments)
     return Command((verb, *arguments), _checked_name(name or run), tuple(jobs), _named(places) | places_in(arguments))
@@ -115,10 +114,6 @@ _READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
 def _named(places: dict[str, Any]) -> dict[str, str]:
     kinds = str | Path | OutputFile | OutputFolder
     return {option: str(place) for option, place in places.items() if isinstance(place, kinds)}
-
-
-def _new_name(verb: str) -> str:
-    return f"{verb}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _checked_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ from aign.errors import UserError
 from aign.training.engine import EngineState
 from aign.training.loop import Progress
 from aign.training.run_config import RunConfig
+from ray_jobs import checkpoints
 from ray_jobs.checkpoints import (
     STATE_FILE,
     Checkpoint,
+    OtherFormat,
     checkpoint_steps,
     fetch_checkpoint,
     folder_name,
+    newest_progress,
     read_checkpoint,
     read_objective,
     valid_checkpoints,
@@ -159,6 +163,65 @@ def test_a_damaged_checkpoint_asked_for_by_step_is_one_line(run, newest, tmp_pat
     assert "\n" not in str(refused.value)
 
 
+# --- states with the right hash, and what cannot be in them ----------------------------------------------------------
+
+
+def rewrite(folder, **changes):
+    """Change fields of state.json, by path, and make its hash right."""
+    state = json.loads((folder / STATE_FILE).read_text())
+    del state["sha256"]
+    for path, value in changes.items():
+        *parents, name = path.split("__")
+        inner = state
+        for parent in parents:
+            inner = inner[parent]
+        inner[name] = value
+    (folder / STATE_FILE).write_text(json.dumps(state | {"sha256": checkpoints._own_hash(state)}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"progress__step": step} for step in ("8", 2.5, 1e20, None, True, -8, 9)),
+        *({"progress__stage": stage} for stage in (-1, 99, "1", None)),
+        {"progress__clock": 10**20},
+        {"progress__stage_clock": 100},
+        {"progress__more": 1},
+        {"progress": None},
+        {"files": None},
+        {"files": {}},
+        {"engines": {}},
+        {"engines__generator__updates": {}},
+        {"engines__stranger": {"updates": {}}},
+    ],
+)
+def test_a_state_that_no_run_can_be_in_is_damage(changes, newest, run, tmp_path):
+    rewrite(newest, **changes)
+    said = []
+    checkpoint = next(valid_checkpoints(run, tmp_path / "scratch", said.append, num_stages=2))
+    assert_equal(checkpoint, made_up(4))
+    assert len(said) == 1
+    assert f"{run.uri}/checkpoints/{newest.name}" in said[0]
+    assert "scratch" not in said[0]
+
+
+@pytest.mark.parametrize("version", [99, 1, None, "2"])
+def test_a_checkpoint_of_another_format_is_neither_read_nor_passed_over(version, newest, run, tmp_path):
+    rewrite(newest, format=version)
+    with pytest.raises(OtherFormat):
+        list(valid_checkpoints(run, tmp_path / "scratch"))
+    assert newest_progress(run).step == 4
+
+
+def test_strange_files_among_checkpoints_are_passed_over(run, tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "notes.txt").write_text("?")
+    (folder / "step_0000012").write_text("?")
+    (folder / "step_00000016").mkdir()
+    (folder / "step_00000016" / STATE_FILE).write_text("{}")
+    assert checkpoint_steps(run) == [8, 4]
+
+
 def test_a_damaged_state_has_no_objective(run, newest):
     truncate(newest / STATE_FILE)
     assert read_objective(run, 8) is None
@@ -194,6 +257,8 @@ def write_run(tmp_path):
         ({4: 4.0, 8: 3.0, 12: 2.0, 16: 1.0}, [12, 16]),
         ({4: None, 8: 3.0, 12: None, 16: None, 20: None}, [8, 16, 20]),
         ({4: None, 8: None, 12: None}, [8, 12]),
+        ({4: math.nan, 8: 1.0, 12: 2.0, 16: 2.5}, [8, 12, 16]),
+        ({4: -math.inf, 8: 1.0, 12: 2.0, 16: 2.5}, [8, 12, 16]),
     ],
 )
 def test_the_newest_two_and_the_best_are_kept(objectives, kept, write_run):
