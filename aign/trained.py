@@ -1,21 +1,46 @@
 """A trained generator with its task: infer, draw, save and load. Needs neither Ray nor DeepSpeed."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from aign.compression.thinning import take_over
 from aign.device import DeviceOption, choose_device, to_device
 from aign.errors import UserError
+from aign.stored import read_json
 from aign.tasks.base import Evaluation, Factors, Task, readable
 from aign.training.loop import Progress, infer_all
-from aign.training.run_config import RunConfig, find_task
+from aign.training.run_config import RunConfig, StoredRunConfig, find_task
+from aign.training.weights import load_weights
+
+
+class StoredEvaluation(TypedDict):
+    """An Evaluation as JSON holds it."""
+
+    data: str
+    split: str
+    num_samples: int
+    metrics: dict[str, float]
+    floors: dict[str, dict[str, float]]
+    groups: dict[str, dict[str, float]]
+
+
+class StoredExport(TypedDict):
+    """The config.json of an export."""
+
+    run: StoredRunConfig
+    facts: dict[str, Any]
+    progress: Progress
+    evaluation: NotRequired[StoredEvaluation | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,29 +83,49 @@ class Trained:
 def load(folder: Path | str, *, device: DeviceOption = "auto") -> Trained:
     """A trained generator from an export folder, on cpu, cuda, or (auto) a GPU if there is one.
 
-    Raises UserError if the folder is no export, or not whole.
+    Raises UserError if it is not an export, is damaged, or holds weights that do not fit or are not finite.
     """
     folder = Path(folder)
+    config_file, weights_file = folder / "config.json", folder / "generator.safetensors"
+    remedy = "give the folder RUN/export, or what aign export wrote"
+    if not (config_file.is_file() and weights_file.is_file()):
+        inside = folder / "export"
+        found = f"give {inside}" if (inside / weights_file.name).is_file() else remedy
+        raise UserError(folder, f"is not an export (it has no {config_file.name} and {weights_file.name})", found)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        tensors = load_file(folder / "generator.safetensors")
-    except Exception as error:
-        raise UserError(folder, f"not an export ({error})", "give the folder RUN/export") from None
-    return restore(config["run"], config["facts"], tensors, Progress(**config["progress"]), choose_device(device))
+        stored = read_json(config_file.read_bytes(), config_file, StoredExport, remedy)
+        tensors = load_file(weights_file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(weights_file, f"cannot be read ({error})", "export the network again") from None
+    where = str(folder)
+    return restore(stored["run"], stored["facts"], tensors, stored["progress"], choose_device(device), where=where)
 
 
 def restore(
-    run: dict[str, Any], facts: dict[str, Any], tensors: dict[str, Tensor], progress: Progress, device: torch.device
+    run: Mapping[str, Any],
+    facts: dict[str, Any],
+    tensors: dict[str, Tensor],
+    progress: Progress,
+    device: torch.device,
+    *,
+    where: str,
 ) -> Trained:
-    """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``."""
-    config = RunConfig.from_json(run)
-    task = find_task(config.task).restore(config.options, facts)
-    load_generator = take_over if config.compression else nn.Module.load_state_dict
+    """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``.
+
+    Raises UserError about ``where`` these are stored, for what does not belong together.
+    """
+    config = RunConfig.from_json(run, where)
+    try:
+        task = find_task(config.task).restore(config.options, facts)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"its facts are not those of a task {config.task!r} ({error!r})"
+        raise UserError(where, reason, "train it again, or use the version that wrote it") from error
     for module, prefix, load_into in (
-        (task.generator, "generator/", load_generator),
+        (task.generator, "generator/", take_over if config.compression else nn.Module.load_state_dict),
         (task.renderer, "renderer/", nn.Module.load_state_dict),
     ):
-        load_into(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        load_weights(module, weights, where=where, load_into=load_into)
         module.to(device).eval()
     return Trained(run=config, task=task, progress=progress)
 

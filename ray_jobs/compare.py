@@ -146,7 +146,7 @@ def _result(arm: Arm) -> dict[str, Any]:
         "seed": arm.seed,
         "run": arm.job.folder.uri,
         **export["evaluation"],
-        **export["progress"],
+        **vars(export["progress"]),
     }
 
 

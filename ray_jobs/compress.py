@@ -31,7 +31,7 @@ def command(argv: list[str]) -> None:
             if finished_export(part) is None:
                 launch(part, view.show, stop)
     done = read_results(job)
-    view.evaluation = done["evaluation"]
+    view.evaluation = dict(done["evaluation"])
     view.report()
     bars.console.print(comparison(job, done["evaluation"]["metrics"]))
     bars.say(f"run: {job.folder.uri}")

@@ -4,6 +4,7 @@ It only reads, from the same storage that runs write to, and needs no cluster; o
 there is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,8 +15,9 @@ from ray_jobs.console import run_command
 from ray_jobs.options import Price, parse_verb
 from ray_jobs.outputs import FileOption, OutputFile
 from ray_jobs.reports.comparison_page import comparison_page
-from ray_jobs.reports.run_page import run_page
-from ray_jobs.reports.stored import read_run
+from ray_jobs.reports.history import Skipped
+from ray_jobs.reports.run_page import MOST_EXAMPLES, run_page
+from ray_jobs.reports.stored import StoredRun, read_run
 from ray_jobs.storage import Store
 from ray_jobs.sweeps.book import read_records
 from ray_jobs.sweeps.cost import spent
@@ -36,28 +38,64 @@ class Options(Price):
 def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign report")
     options.out.check()
-    page = make_page(Store(options.folder), options.price_per_worker_hour)
+    skipped: Skipped = []
+    page = make_page(Store(options.folder), options.price_per_worker_hour, skipped)
     options.out.write(page.encode())
+    if skipped:
+        examples = "; ".join(f"{error.value} {error.reason}" for error in skipped[:MOST_EXAMPLES])
+        print(f"left out, as it cannot be read: {len(skipped)}, such as {examples}")
     print(f"report: {options.out}")
 
 
-def make_page(folder: Store, price: float | None) -> str:
-    """The page that fits what the folder is. Raises UserError if it is neither of the three."""
+def make_page(folder: Store, price: float | None, skipped: Skipped) -> str:
+    """The page that fits what the folder is; what cannot be read of it is left out and put into ``skipped``.
+
+    Raises UserError if the folder is neither a run, nor a sweep, nor has runs in it.
+    """
     if folder.exists("config.json"):
-        return run_page(read_run(folder), price)
+        return _page_of_run(read_run(folder), price, skipped)
     if folder.exists(SWEEP_FILE):
-        sweep, records = Sweep.stored(folder), read_records(folder)
-        return sweep_page(sweep, records, drawn(sweep, records), spent(folder), price)
+        sweep, records = Sweep.stored(folder), read_records(folder, skipped.append)
+        return sweep_page(sweep, records, drawn(sweep, records), spent(folder), price, skipped)
     children = folder.names()
-    runs = [read_run(folder / child) for child in children if folder.exists(f"{child}/config.json")]
-    sweeps = [child for child in children if folder.exists(f"{child}/{SWEEP_FILE}")]
+    sweeps = [child for child in children if _holds(folder / child, SWEEP_FILE, skipped)]
+    runs = _read_runs([folder / child for child in children], skipped)
     if not runs:
         remedy = f"report on one of its sweeps ({', '.join(sweeps)})" if sweeps else "give the folder a command printed"
-        raise UserError(folder.uri, "is neither a run, nor a sweep, nor a folder with runs in it", remedy)
-    if len(runs) == 1:
-        return run_page(runs[0], price)
+        damaged = f" that can be read ({skipped[0].value} {skipped[0].reason})" if skipped else ""
+        raise UserError(folder.uri, f"is neither a run, nor a sweep, nor a folder with runs in it{damaged}", remedy)
+    if len(runs) == 1 and not skipped:
+        return _page_of_run(runs[0], price, skipped)
     note = f"Sweeps in the same folder are not part of this page: {', '.join(sweeps)}." if sweeps else ""
-    return comparison_page(folder.name, runs, price, note)
+    unread = list(skipped)
+    page = comparison_page(folder.name, runs, price, note, unread)
+    skipped += [error for run in runs for error in run.skipped]
+    return page
+
+
+def _page_of_run(run: StoredRun, price: float | None, skipped: Skipped) -> str:
+    page = run_page(run, price)
+    skipped += run.skipped
+    return page
+
+
+def _read_runs(folders: Sequence[Store], skipped: Skipped) -> list[StoredRun]:
+    found = []
+    for folder in folders:
+        try:
+            if _holds(folder, "config.json", skipped):
+                found.append(read_run(folder))
+        except UserError as error:
+            skipped.append(error)
+    return found
+
+
+def _holds(folder: Store, name: str, skipped: Skipped) -> bool:
+    try:
+        return folder.exists(name)
+    except UserError as error:  # a folder that is not ours to read
+        skipped.append(error)
+        return False
 
 
 if __name__ == "__main__":

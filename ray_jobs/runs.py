@@ -2,10 +2,9 @@
 
 import copy
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from torch import Tensor
@@ -16,38 +15,79 @@ from aign.device import DeviceOption, choose_device
 from aign.errors import UserError
 from aign.stored import read_json
 from aign.tasks.base import Task
-from aign.trained import Trained, load, restore
+from aign.trained import StoredEvaluation, Trained, load, restore
+from aign.training.loop import Progress
 from aign.training.run_config import RunConfig
 from ray_jobs.checkpoints import Checkpoint, fetch_checkpoint, has_checkpoint, valid_checkpoints
 from ray_jobs.job import Job
 from ray_jobs.storage import Store
 
 
-class _Position(TypedDict):
-    step: int
-    clock: int
+class StoredTraining(TypedDict):
+    """What every reader of RUN/config.json may rely on, of the options of training."""
+
+    steps: int
+    batch_size: int
+    seed: int
+    update_rule: str
+    theta_d: float
+    theta_g: float
+    ratio: int
 
 
-class _Export(TypedDict):
-    """export/config.json, as far as it tells whether a run has finished."""
+class StoredFacts(TypedDict):
+    """The same, of what a task says of itself."""
 
-    progress: _Position
+    data: str
 
 
-def read_config(run: Store) -> dict[str, Any]:
-    """RUN/config.json. Raises UserError if the folder is not a run."""
+class StoredJob(TypedDict):
+    """RUN/config.json: a run's options, as a StoredRunConfig holds them, with where it ran."""
+
+    task: str
+    preset: str
+    options: dict[str, Any]
+    training: StoredTraining
+    init_from: NotRequired[str | None]
+    compression: NotRequired[dict[str, Any] | None]
+    placement: dict[str, Any]
+    versions: dict[str, str]
+    facts: StoredFacts
+
+
+class Result(TypedDict):
+    """RUN/export/config.json, of which this is what it measured last and how far it came."""
+
+    evaluation: StoredEvaluation
+    progress: Progress
+
+
+def read_config(run: Store) -> StoredJob:
+    """RUN/config.json. Raises UserError if the folder is not a run, naming the run if it is a part of one."""
     try:
-        return json.loads(run.read("config.json"))
+        content = run.read("config.json")
     except FileNotFoundError:
-        raise UserError(
-            run.uri, "is not a run (it has no config.json)", "give the folder that training printed"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{run.uri}/config.json", f"is not JSON ({error})", "restore it, or use another run") from None
+        found = _run_around(run)
+        reason = "is a part of a run" if found else "is not a run (it has no config.json)"
+        raise UserError(run.uri, reason, f"give {found or 'the folder that training printed'}") from None
+    if run.name == "export" and (found := _run_around(run)):
+        raise UserError(run.uri, "is a part of a run", f"give {found}")
+    return read_json(content, f"{run.uri}/config.json", StoredJob, "use another run, or begin this one anew")
 
 
-def read_export(run: Store) -> dict[str, Any] | None:
-    """RUN/export/config.json of a finished run: what it is and what it measured last; None before the end.
+def _run_around(folder: Store) -> str | None:
+    """The address of the run that a folder is a part of, if it is."""
+    for depth in range(1, 3):  # RUN/export, RUN/checkpoints/step_N
+        parts = folder.uri.rsplit("/", depth)
+        if len(parts) <= depth or not parts[0] or parts[0].endswith("/"):
+            break
+        if Store(parts[0]).exists("config.json"):
+            return parts[0]
+    return None
+
+
+def read_export(run: Store) -> Result | None:
+    """What a finished run measured last, and how far it came; None before the end.
 
     A run has finished when its last checkpoint has arrived, and its export after it.
     """
@@ -55,17 +95,17 @@ def read_export(run: Store) -> dict[str, Any] | None:
         content = run.read("export/config.json")
     except FileNotFoundError:
         return None
-    export: Any = read_json(content, f"{run.uri}/export/config.json", _Export)
-    return export if has_checkpoint(run, export["progress"]["step"]) else None
+    export = read_json(content, f"{run.uri}/export/config.json", Result, "use another run, or begin this one anew")
+    return export if has_checkpoint(run, export["progress"].step) else None
 
 
-def finished_export(job: Job) -> dict[str, Any] | None:
+def finished_export(job: Job) -> Result | None:
     """The same of the run of a job, if it is as long as the job says."""
     export = read_export(job.folder)
-    return export if export and export["progress"]["clock"] >= job.run.training.steps else None
+    return export if export and export["progress"].clock >= job.run.training.steps else None
 
 
-def read_results(job: Job) -> dict[str, Any]:
+def read_results(job: Job) -> Result:
     """What ``finished_export`` gives of a run that has been launched. RuntimeError if it is gone since."""
     if (export := finished_export(job)) is None:
         raise RuntimeError(f"{job.folder.uri} has no export any more; the same command makes up for it")
@@ -93,14 +133,17 @@ def open_run(uri: str, step: int | None = None, device: DeviceOption = "cpu") ->
     """
     run = Store(uri)
     stored = read_config(run)
-    config = RunConfig.from_json(stored)  # another task or version is refused before anything is downloaded
+    # another task or version is refused before anything is downloaded
+    config = RunConfig.from_json(stored, f"{run.uri}/config.json")
     if config.compression and config.compression.part == "projection":
         return open_export(run, device)
     checkpoint = newest_checkpoint(run) if step is None else checkpoint_of(run, step)
     weights = deployed(config, checkpoint)
     tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
-    return restore(stored, stored["facts"], tensors, checkpoint.progress, choose_device(device))
+    where = f"{run.uri}/checkpoints/{checkpoint.folder_name}"
+    facts = dict(stored["facts"])
+    return restore(stored, facts, tensors, checkpoint.progress, choose_device(device), where=where)
 
 
 def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -111,7 +154,7 @@ def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def open_export(run: Store, device: DeviceOption = "cpu") -> Trained:
     """The network that projections were folded to at the end of a run. Raises UserError before that."""
-    if read_export(run) is None:
+    if not run.exists("export/config.json"):
         raise UserError(run.uri, "holds projections, which are folded at its end", "wait for it, or train it further")
     with tempfile.TemporaryDirectory(prefix="aign-read-") as scratch:
         run.download("export", Path(scratch))

@@ -21,8 +21,8 @@ def command(argv: list[str]) -> None:
     with Bars() as bars:
         view = bars.run(job.name, job.run.training.steps)
         if done:
-            bars.say(f"{job.name} has finished already, after {done['progress']['step']} steps")
-            view.evaluation = done["evaluation"]
+            bars.say(f"{job.name} has finished already, after {done['progress'].step} steps")
+            view.evaluation = dict(done["evaluation"])
         else:
             with StopSignal() as stop:
                 launch(job, view.show, stop)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from aign.compression.rounds import Rounds
 from aign.compression.starts import Start
@@ -76,10 +76,3 @@ class Compression:
     """Layers of each round of projection that is to come before this part."""
     projection_steps: int = 0
     """Of all of these together."""
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Compression":
-        """From what ``dataclasses.asdict`` makes of it."""
-        shapes = {name: tuple(shape) for name, shape in stored["shapes"].items()}
-        rounds = tuple(tuple(names) for names in stored["rounds"])
-        return cls(**{**stored, "shapes": shapes, "rounds": rounds, "schedule": Schedule(**stored["schedule"])})

@@ -2,17 +2,33 @@
 
 import dataclasses
 import difflib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from aign.compression.plan import Compression
 from aign.compression.task import compressed
 from aign.errors import UserError
 from aign.options import changeable
 from aign.seeding import generator_alone
+from aign.stored import read_json
 from aign.tasks import TASKS
 from aign.tasks.base import Preset, Task, num_parts
 from aign.training.config import TrainingConfig
+
+
+class StoredRunConfig(TypedDict):
+    """A RunConfig as JSON holds it."""
+
+    task: str
+    preset: str
+    options: dict[str, Any]
+    training: dict[str, Any]
+    init_from: NotRequired[str | None]
+    compression: NotRequired[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +78,12 @@ class RunConfig:
         return whole
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "RunConfig":
-        """The inverse of ``to_json``. Raises UserError if the stored options are not this version's."""
+    def from_json(cls, stored: Mapping[str, Any], where: str = "config.json") -> "RunConfig":
+        """The inverse of ``to_json``. Raises UserError if the options that are stored ``where`` are not this version's.
+
+        ``stored`` has the shape of a StoredRunConfig.
+        """
+        compression = stored.get("compression")
         try:
             return cls(
                 task=stored["task"],
@@ -71,12 +91,10 @@ class RunConfig:
                 options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
                 training=TrainingConfig(**_tuples(stored["training"])),
                 init_from=stored.get("init_from"),
-                compression=Compression.from_json(compression) if (compression := stored.get("compression")) else None,
+                compression=read_json(json.dumps(compression), where, Compression) if compression else None,
             )
         except (KeyError, TypeError) as error:
-            raise UserError(
-                "config.json", f"not readable by this version ({error})", "use the version it names"
-            ) from None
+            raise UserError(where, f"not readable by this version ({error})", "use the version it names") from None
 
     def make_task(self, device: Any = "cpu") -> Task:
         """The task with its data and networks as they are before anything is learnt or loaded."""

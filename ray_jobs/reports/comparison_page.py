@@ -3,19 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aign.errors import UserError
 from aign.tasks.base import readable
 from ray_jobs.console import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve
 from ray_jobs.reports.plots import Line, Panel, small_multiples, style, words
-from ray_jobs.reports.run_page import flat
+from ray_jobs.reports.run_page import flat, left_out
 from ray_jobs.reports.stored import Cost, StoredRun
 
 NEITHER = "–"
 
 
-def comparison_page(title: str, runs: Sequence[StoredRun], price: float | None, note: str = "") -> str:
-    """The whole page; ``note`` says what was left out."""
+def comparison_page(
+    title: str, runs: Sequence[StoredRun], price: float | None, note: str = "", skipped: Sequence[UserError] = ()
+) -> str:
+    """The whole page; ``note`` says what is no part of it, ``skipped`` which runs could not be read."""
     names, lines = [run.name for run in runs], [style(i) for i in range(len(runs))]
     total = Cost.of([attempt for run in runs for attempt in run.attempts])
     parts = [
@@ -39,7 +42,7 @@ def comparison_page(title: str, runs: Sequence[StoredRun], price: float | None, 
     newest = [(f"{run.name}, step {step}", png) for run in runs for step, png in run.pictures(1)]
     if newest:
         parts += [page.heading("newest pictures"), page.pictures(newest)]
-    return page.page(title, parts)
+    return page.page(title, [*parts, *left_out([*skipped, *(error for run in runs for error in run.skipped)])])
 
 
 def shared(curves: Sequence[Mapping[str, Curve]], lines: Sequence[Line], from_zero: bool = False) -> list[Panel]:

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from aign.errors import UserError
-from ray_jobs.attempts import attempt_numbers, record_path
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.compression import parts_before
 from ray_jobs.job import Job
-from ray_jobs.reports.history import READERS, Line, read_lines
+from ray_jobs.reports.history import READERS, Line, ascending, read_lines
 from ray_jobs.reports.stored import Cost, find_runs, read_attempts
 from ray_jobs.runs import finished_export, read_export
 from ray_jobs.storage import Store
@@ -147,18 +145,14 @@ def _place(job: Job) -> tuple[int, int, int | None]:
 
 def _age(run: Store) -> tuple[bool, float]:
     """Later ones are greater, and all finished ones greater than the others."""
-    newest = attempt_numbers(run)[-1:]
-    began = json.loads(run.read(record_path(newest[0]))).get("began", 0.0) if newest else 0.0
-    return read_export(run) is not None, began
+    began = [attempt.began for attempt in read_attempts(run, {})]
+    return read_export(run) is not None, max(began, default=0.0)
 
 
 def _pace(run: Store, job: Job) -> Pace | None:
     """From the attempts that were placed as the job is; None if they did not come far enough to tell."""
-    try:
-        lines = read_lines(run)
-    except UserError:  # a part is damaged
-        return None
-    logged = {number: [line for line in own if "evaluation" not in line] for number, own in lines.items()}
+    lines = read_lines(run)
+    logged = {n: ascending([line for line in own if "evaluation" not in line]) for n, own in lines.items()}
     attempts = [
         attempt
         for attempt in read_attempts(run, lines)

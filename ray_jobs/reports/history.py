@@ -1,14 +1,19 @@
 """What a run has logged and measured, read back from RUN/metrics."""
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, FiniteFloat, NonNegativeInt
+from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.stored import read_json
+from aign.trained import StoredEvaluation
 from ray_jobs.events import MACHINE_METRICS
 from ray_jobs.storage import Store
 
@@ -16,35 +21,82 @@ READERS = 16
 """Parts that are read at a time: a long run in an object store has thousands of them."""
 NO_TERMS = ("time", "step", "stage", "generator_updates", *MACHINE_METRICS)
 
-Line = dict[str, Any]
+PART = re.compile(r"(\d{3,})-\d+\.jsonl")
+NOT_A_LINE = "all other lines are read"
+
 Curve = tuple[list[int], list[float]]
 """Steps, and a value at each."""
+Skipped = list[UserError]
+"""What could not be read of a run, a piece each; the rest of it is used."""
 
 
-def read_lines(run: Store) -> dict[int, list[Line]]:
-    """All lines of metrics by attempt, in the order they were written. Raises UserError for a part that is damaged."""
-    parts = run.names("metrics")
+Step = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class Line(TypedDict):
+    """One line of RUN/metrics: an evaluation, or the loss terms of an interval, by name, with its machine metrics."""
+
+    time: FiniteFloat
+    step: Step
+    stage: NotRequired[str]
+    generator_updates: NotRequired[NonNegativeInt]
+    evaluation: NotRequired[StoredEvaluation]
+
+
+def read_lines(run: Store, skipped: Skipped | None = None) -> dict[int, list[Line]]:
+    """All lines of metrics by attempt, in the order they were written.
+
+    A line that is damaged or no line of metrics, such as one that a crash cut short, is left out and put into
+    ``skipped``.
+    """
+    skipped = [] if skipped is None else skipped
+    parts = {name: match for name in run.names("metrics") if (match := PART.fullmatch(name))}
     with ThreadPoolExecutor(READERS) as pool:
         found: dict[int, list[Line]] = {}
-        for part, lines in zip(parts, pool.map(partial(_read_part, run), parts), strict=True):
-            found.setdefault(int(part.partition("-")[0]), []).extend(lines)
+        for match, lines in zip(parts.values(), pool.map(partial(_read_part, run, skipped), parts), strict=True):
+            found.setdefault(int(match[1]), []).extend(lines)
     return found
 
 
 def newest_metrics(run: Store) -> Mapping[str, float]:
-    """What a run measured last, from its newest parts; empty before it has. Raises UserError as ``read_lines``."""
-    for part in reversed(run.names("metrics")):
-        for line in reversed(_read_part(run, part)):
+    """What a run measured last, from its newest parts; empty before it has. Damaged lines are passed over."""
+    parts = [name for name in run.names("metrics") if PART.fullmatch(name)]
+    for part in reversed(parts):
+        for line in reversed(_read_part(run, [], part)):
             if "evaluation" in line:
                 return line["evaluation"]["metrics"]
     return {}
 
 
-def _read_part(run: Store, part: str) -> list[Line]:
+def _read_part(run: Store, skipped: Skipped, part: str) -> list[Line]:
+    place = f"{run.uri}/metrics/{part}"
     try:
-        return [json.loads(line) for line in run.read(f"metrics/{part}").splitlines()]
-    except ValueError as error:
-        raise UserError(f"{run.uri}/metrics/{part}", f"is not lines of JSON ({error})", "remove it") from None
+        content = run.read(f"metrics/{part}")
+    except FileNotFoundError:
+        return []  # a run that is at work has put it into a larger one
+    except UserError as error:
+        skipped.append(error)
+        return []
+    found: list[Line] = []
+    for number, text in enumerate(content.splitlines(), start=1):
+        try:
+            found.append(_line(text, f"{place}, line {number}"))
+        except UserError as error:
+            skipped.append(error)
+    return found
+
+
+def _line(text: bytes, where: str) -> Line:
+    line = read_json(text, where, Line, NOT_A_LINE)
+    if "evaluation" in line:
+        return line
+    missing = [name for name in ("stage", "generator_updates", *MACHINE_METRICS) if name not in line]
+    if missing:
+        raise UserError(where, f"has no {missing[0]}", NOT_A_LINE)
+    for name, value in line.items():
+        if name != "stage" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(where, f"{name[:80]!r} is not a number", NOT_A_LINE)
+    return line
 
 
 @dataclass(frozen=True)
@@ -62,7 +114,8 @@ class History:
         for attempt in sorted({*start_steps, *lines}):
             kept = [line for line in kept if line["step"] <= start_steps.get(attempt, 0)]
             kept += lines.get(attempt, [])
-        return cls([line for line in kept if "evaluation" not in line], [line for line in kept if "evaluation" in line])
+        logged = [line for line in kept if "evaluation" not in line]
+        return cls(ascending(logged), [line for line in kept if "evaluation" in line])
 
     @property
     def step(self) -> int:
@@ -70,7 +123,7 @@ class History:
         return max((line["step"] for line in [*self.logged[-1:], *self.evaluated[-1:]]), default=0)
 
     @property
-    def evaluation(self) -> dict[str, Any] | None:
+    def evaluation(self) -> StoredEvaluation | None:
         """What was measured last."""
         return self.evaluated[-1]["evaluation"] if self.evaluated else None
 
@@ -84,7 +137,7 @@ class History:
 
     def machine(self) -> dict[str, Curve]:
         """How fast it went."""
-        return _curves((line["step"], {name: line[name] for name in MACHINE_METRICS}) for line in self.logged)
+        return _curves((line["step"], {k: v for k, v in line.items() if k in MACHINE_METRICS}) for line in self.logged)
 
     def updates_per_step(self) -> Curve:
         """How many generator updates the update rule made: 0, 1 or 2 in each step, in the mean of each interval."""
@@ -96,6 +149,15 @@ class History:
         """The stages it has come through, and the step at which each ended or has come to."""
         ends = {line["stage"]: line["step"] for line in self.logged}
         return list(ends.items())
+
+
+def ascending(logged: Sequence[Line]) -> list[Line]:
+    """Lines of ever later steps: whatever stands between them was not written by a run."""
+    found: list[Line] = []
+    for line in logged:
+        if line["step"] > (found[-1]["step"] if found else 0):
+            found.append(line)
+    return found
 
 
 def _curves(points: Any) -> dict[str, Curve]:

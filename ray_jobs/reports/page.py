@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from collections.abc import Sequence
 from html import escape
 
@@ -135,6 +136,14 @@ def pictures(found: Sequence[tuple[str, bytes]]) -> str:
 def folded(title: str, part: str) -> str:
     """A part that is shown when its title is clicked."""
     return f"<details><summary>{escape(title)}</summary>{part}</details>"
+
+
+def moment(seconds: float) -> str:
+    """A Unix time as a date and a time of day; nothing for one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def _image(words: str, data: bytes, kind: str) -> str:

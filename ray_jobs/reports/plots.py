@@ -19,6 +19,7 @@ MOST_POINTS = 200
 POINTS_MARKED = 30
 LOG_RANGE = 50.0
 """A positive curve whose largest value is so many times its smallest has a logarithmic axis."""
+LARGEST_DRAWN = 1e100
 IN_ROW = 3
 PANEL_INCHES = (3.6, 2.1)
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#1f2730")
@@ -77,10 +78,12 @@ def _draw(axes: Axes, panel: Panel) -> None:
         if len(steps) < len(curve[0]):
             axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
     for name, level in panel.levels.items():
+        if not np.abs(level) < LARGEST_DRAWN:
+            continue
         axes.axhline(level, color=FAINT_INK, linewidth=0.9, linestyle=(0, (4, 3)))
         place: dict = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
         axes.annotate(name, (1, level), (-2, 2), size=6.5, color=FAINT_INK, **place)
-    values = np.concatenate([np.asarray(curve[1], dtype=float) for curve in panel.curves])
+    values = np.concatenate([_drawable(curve[1]) for curve in panel.curves])
     values = values[np.isfinite(values)]
     axes.margins(y=0.15 if panel.levels else 0.06)
     if panel.from_zero:
@@ -99,11 +102,17 @@ def thinned(curve: Curve, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarr
 
     A stretch with a value that is not finite is a gap.
     """
-    steps, values = (np.asarray(part, dtype=float) for part in curve)
+    steps, values = np.asarray(curve[0], dtype=float), _drawable(curve[1])
     stretches = np.array_split(values, min(most, len(values)))
     middles = [stretch.mean() for stretch in np.array_split(steps, len(stretches))]
     means, low, high = (np.array([reduce(part) for part in stretches]) for reduce in (np.mean, np.min, np.max))
     return np.array(middles), means, low, high
+
+
+def _drawable(values: Sequence[float]) -> np.ndarray:
+    """Values with NaN for those that no axis has room for."""
+    found = np.asarray(values, dtype=float)
+    return np.where(np.abs(found) < LARGEST_DRAWN, found, np.nan)
 
 
 def words(name: str) -> str:

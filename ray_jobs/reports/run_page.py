@@ -1,11 +1,11 @@
 """The page of one run: what it is, how it stands, what it measured, its curves and pictures, what it cost."""
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
+from aign.errors import UserError
 from aign.tasks.base import readable
 from aign.training.run_config import find_task
 from ray_jobs.console import measured_on
@@ -14,6 +14,7 @@ from ray_jobs.reports.plots import Panel, small_multiples, words
 from ray_jobs.reports.stored import StoredRun, duration
 
 MOST_PICTURES = 6
+MOST_EXAMPLES = 5
 
 
 def run_page(run: StoredRun, price: float | None) -> str:
@@ -28,13 +29,22 @@ def run_page(run: StoredRun, price: float | None) -> str:
     parts += [page.heading("attempts and cost"), *_attempts(run, price)]
     options = page.facts(list(flat(run.config).items()))
     parts += [page.heading("configuration"), page.folded("all options", options)]
-    return page.page(run.name, parts)
+    return page.page(run.name, [*parts, *left_out(run.skipped)])
+
+
+def left_out(skipped: Sequence[UserError]) -> list[str]:
+    """What could not be read and is not on the page: how much, and examples."""
+    if not skipped:
+        return []
+    count = page.text(f"{len(skipped)} could not be read and are left out, such as:")
+    examples = [[str(error.value), error.reason] for error in skipped[:MOST_EXAMPLES]]
+    return [page.heading("left out"), count, page.table(["place", "reason"], examples, words=2)]
 
 
 def _cards(run: StoredRun, price: float | None) -> str:
     history, found = run.history, [("steps", str(run.history.step))]
-    if history.evaluation:
-        objective = find_task(run.config["task"]).objective
+    objective = find_task(run.config["task"]).objective
+    if history.evaluation and objective in history.evaluation["metrics"]:
         found.append((words(objective), readable(history.evaluation["metrics"][objective])))
     if history.logged:
         found.append(("generator updates", str(history.logged[-1]["generator_updates"])))
@@ -77,7 +87,10 @@ def measured(evaluation: Mapping[str, Any]) -> str:
     found += page.table(["metric", "inferred", *floors], rows)
     if groups:
         names = list(next(iter(groups.values())))
-        parts = [[group, *(readable(values[name]) for name in names)] for group, values in groups.items()]
+        parts = [
+            [group, *(readable(values[name]) if name in values else "" for name in names)]
+            for group, values in groups.items()
+        ]
         found += page.folded("by group", page.table(["group", *map(words, names)], parts))
     return found
 
@@ -108,7 +121,8 @@ def _attempts(run: StoredRun, price: float | None) -> list[str]:
     rows = [
         [
             str(attempt.number),
-            time.strftime("%Y-%m-%d %H:%M", time.gmtime(attempt.began)),
+            page.moment(attempt.began),
+            attempt.status,
             duration(3600 * attempt.hours),
             str(attempt.workers),
             f"{attempt.gpus:g}",
@@ -118,10 +132,11 @@ def _attempts(run: StoredRun, price: float | None) -> list[str]:
         ]
         for attempt in run.attempts
     ]
-    head = ["attempt", "began (UTC)", "lasted", "workers", "GPUs", "ZeRO stage", "steps", "worker-hours"]
+    head = ["attempt", "began (UTC)", "status", "lasted", "workers", "GPUs", "ZeRO stage", "steps", "worker-hours"]
     total = ", ".join(f"{name}: {value}" for name, value in run.cost.rows(price))
     note = "" if all(a.ended for a in run.attempts) else " An attempt that has not ended counts up to its last metrics."
-    return [page.table(head, rows, words=2), page.text(f"In all {total}.{note}")]
+    failed = [page.text(f"Attempt {a.number} failed: {a.reason}") for a in run.attempts if a.status == "failed"]
+    return [page.table(head, rows, words=3), *failed, page.text(f"In all {total}.{note}")]
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, str]:

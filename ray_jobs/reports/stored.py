@@ -1,21 +1,43 @@
 """A run as its folder tells of it: how it stands, who worked on it and what that cost."""
 
-import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired
+
+from pydantic import FiniteFloat, NonNegativeInt
+from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.stored import read_json
+from aign.training.run_config import find_task
 from ray_jobs.attempts import attempt_numbers, record_path
 from ray_jobs.compression import PROJECTION
-from ray_jobs.reports.history import READERS, History, Line, read_lines
-from ray_jobs.runs import read_config, read_export
+from ray_jobs.reports.history import READERS, History, Line, Skipped, Step, read_lines
+from ray_jobs.runs import StoredJob, read_config, read_export
 from ray_jobs.storage import Store
 
 SECONDS_OF_SILENCE = 600.0
 """After which a run that has not ended is no longer believed to be running."""
+PICTURE = re.compile(r"step_(\d{7,})\.png")
+PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+THE_REST = "the rest of the run is shown"
+
+
+class StoredAttempt(TypedDict):
+    """RUN/attempts/NUMBER.json, as far as a report needs it."""
+
+    workers: NonNegativeInt
+    device: NotRequired[str]
+    zero_stage: NotRequired[int | None]
+    start_step: Step
+    began: NotRequired[FiniteFloat]
+    ended: NotRequired[FiniteFloat]
+    status: NotRequired[str]
+    """running, finished, stopped, failed or superseded."""
+    reason: NotRequired[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +57,28 @@ class Attempt:
     """When it ended, or the last sign of it, s."""
     ended: bool
     """Whether it said that it ended; one that is cut off does not."""
+    status: str = ""
+    """How it said that it ended."""
+    reason: str = ""
+    """Why, if it failed."""
 
     @classmethod
-    def of(cls, number: int, record: dict[str, Any], lines: Sequence[Line]) -> "Attempt":
+    def of(cls, number: int, record: StoredAttempt, lines: Sequence[Line]) -> "Attempt":
         """From RUN/attempts/NUMBER.json and its lines of metrics."""
-        times = [record[name] for name in ("began", "ended") if name in record] + [line["time"] for line in lines]
+        times = [line["time"] for line in lines]
+        times += [time for time in (record.get("began"), record.get("ended")) if time is not None]
         return cls(
             number=number,
             workers=record["workers"],
             gpus=record["workers"] * (record.get("device") == "cuda"),
-            zero_stage=record["zero_stage"],
+            zero_stage=record.get("zero_stage"),
             start_step=record["start_step"],
             last_step=max((line["step"] for line in lines), default=record["start_step"]),
             began=min(times, default=0.0),
             heard=max(times, default=0.0),
             ended="ended" in record,
+            status=record.get("status", ""),
+            reason=record.get("reason", ""),
         )
 
     @property
@@ -86,10 +115,12 @@ class StoredRun:
     """Everything that a report tells of one run."""
 
     folder: Store
-    config: dict[str, Any]
+    config: StoredJob
     attempts: Sequence[Attempt]
     history: History
     finished: bool
+    skipped: Skipped
+    """What of it could not be read, as far as it has been looked at."""
 
     @property
     def name(self) -> str:
@@ -106,8 +137,11 @@ class StoredRun:
             return "finished", f"after {step} steps"
         if not self.attempts:
             return "not begun", ""
-        silence = time.time() - self.attempts[-1].heard
-        if self.attempts[-1].ended:
+        last = self.attempts[-1]
+        silence = time.time() - last.heard
+        if last.status == "failed":
+            return "failed", f"at step {step}, {duration(silence)} ago: {last.reason or 'no reason was given'}"
+        if last.ended:
             return "stopped", f"at step {step}, {duration(silence)} ago; the command that began it goes on"
         if silence < SECONDS_OF_SILENCE:
             return "running", f"at step {step}, last heard of {duration(silence)} ago"
@@ -115,39 +149,72 @@ class StoredRun:
 
     def pictures(self, most: int) -> list[tuple[int, bytes]]:
         """Steps and PNG pictures over the run: the last one and, of more than one, the first and some in between."""
-        names = self.folder.names("pictures")
-        count, last = min(most, len(names)), len(names) - 1
-        chosen = [names[last - i * last // max(1, count - 1)] for i in reversed(range(count))]
-        return [(int(name[5:-4]), self.folder.read(f"pictures/{name}")) for name in chosen]
+        steps = [(int(match[1]), name) for name in self.folder.names("pictures") if (match := PICTURE.fullmatch(name))]
+        count, last = min(most, len(steps)), len(steps) - 1
+        chosen = [steps[last - i * last // max(1, count - 1)] for i in reversed(range(count))]
+        return [(step, png) for step, name in chosen if (png := self._picture(f"pictures/{name}"))]
+
+    def _picture(self, path: str) -> bytes | None:
+        try:
+            content = self.folder.read(path)
+            if not (content.startswith(PNG_BEGIN) and content.endswith(PNG_END)):
+                raise UserError(f"{self.folder.uri}/{path}", "is not a whole PNG picture", THE_REST)
+            return content
+        except FileNotFoundError:
+            return None
+        except UserError as error:
+            self.skipped.append(error)
+            return None
 
 
 def read_run(folder: Store) -> StoredRun:
-    """Raises UserError if the folder is not a run."""
+    """A run, with whatever cannot be read of it put into its ``skipped``.
+
+    Raises UserError if the folder is not a run, or its config.json is damaged or of an unknown task.
+    """
     config = read_config(folder)
-    lines = read_lines(folder)
-    attempts = read_attempts(folder, lines)
+    find_task(config["task"])
+    skipped: Skipped = []
+    lines = read_lines(folder, skipped)
+    attempts = read_attempts(folder, lines, skipped)
     return StoredRun(
         folder=folder,
         config=config,
         attempts=attempts,
         history=History.of(lines, {attempt.number: attempt.start_step for attempt in attempts}),
-        finished=read_export(folder) is not None,
+        finished=_has_finished(folder, skipped),
+        skipped=skipped,
     )
 
 
-def read_attempts(run: Store, lines: Mapping[int, Sequence[Line]]) -> list[Attempt]:
-    """All attempts at a run, in order."""
-    numbers = attempt_numbers(run)
-    records = [json.loads(run.read(record_path(number))) for number in numbers]
-    return [Attempt.of(n, record, lines.get(n, [])) for n, record in zip(numbers, records, strict=True)]
+def _has_finished(folder: Store, skipped: Skipped) -> bool:
+    try:
+        return read_export(folder) is not None
+    except UserError as error:
+        skipped.append(error)
+        return True
 
 
-def find_runs(folder: Store, most: int | None = None) -> list[tuple[Store, dict[str, Any]]]:
+def read_attempts(run: Store, lines: Mapping[int, Sequence[Line]], skipped: Skipped | None = None) -> list[Attempt]:
+    """All attempts at a run, in order; those that cannot be read are left out and put into ``skipped``."""
+    skipped = [] if skipped is None else skipped
+    found = []
+    for number in attempt_numbers(run):
+        path = record_path(number)
+        try:
+            record = read_json(run.read(path), f"{run.uri}/{path}", StoredAttempt, THE_REST)
+            found.append(Attempt.of(number, record, lines.get(number, [])))
+        except UserError as error:
+            skipped.append(error)
+    return found
+
+
+def find_runs(folder: Store, most: int | None = None) -> list[tuple[Store, StoredJob]]:
     """Runs under a folder, trials and rounds of projection too, with their config.json; what is no run is passed over.
 
     At most so many folders are looked into, from the last name to the first: default names end in their time.
     """
-    found: list[tuple[Store, dict[str, Any]]] = []
+    found: list[tuple[Store, StoredJob]] = []
     level, looked = [folder], 0
     with ThreadPoolExecutor(READERS) as pool:
         while level:
@@ -172,12 +239,11 @@ def _children(folder: Store) -> list[Store]:
         return []
 
 
-def _config(folder: Store) -> dict[str, Any] | None:
+def _config(folder: Store) -> StoredJob | None:
     try:
-        found = read_config(folder)
-    except UserError:
+        return read_config(folder)
+    except UserError:  # another program's
         return None
-    return found if isinstance(found, dict) else None  # another program's
 
 
 def duration(seconds: float) -> str:

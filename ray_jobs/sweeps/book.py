@@ -81,7 +81,9 @@ class Book:
         self._spool = Spool(folder, waiting_room(folder), say)
         self._spool.flush(SECONDS_TO_SEND)
         sweep.check_existing()  # others may have begun it since
-        self.records = {record.trial: record for record in read_records(folder, say)}
+        found = read_records(folder, lambda damage: say(f"skipped a damaged record: {damage}"))
+        self.records = {record.trial: record for record in found}
+        self.records = {record.trial: record for record in found}
         self._spool.put(SWEEP_FILE, json.dumps(sweep.to_json(), indent=1).encode())
         self._began: dict[int, float] = {}
 
@@ -142,8 +144,8 @@ class Book:
         return record
 
 
-def read_records(folder: Store, say: Callable[[str], None] = lambda text: None) -> list[Record]:
-    """The records of a sweep in storage; says which cannot be read: those trials are tried again."""
+def read_records(folder: Store, skip: Callable[[UserError], None] = lambda damage: None) -> list[Record]:
+    """The records of a sweep in storage; ``skip`` is told which cannot be read: those trials are tried again."""
     records = []
     for name in folder.names("trials"):
         path = f"trials/{name}/{TRIAL_FILE}"
@@ -152,7 +154,7 @@ def read_records(folder: Store, say: Callable[[str], None] = lambda text: None) 
         except FileNotFoundError:
             continue
         except UserError as damage:
-            say(f"skipped a damaged record: {damage}")
+            skip(damage)
     return records
 
 

@@ -9,9 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from typing_extensions import TypedDict
+
 from aign.errors import NotTrainable, UserError
 from aign.options import absolute
-from aign.training.run_config import RunConfig, find_task
+from aign.stored import read_json
+from aign.training.run_config import RunConfig, StoredRunConfig, find_task
 from ray_jobs import compress_options
 from ray_jobs import options as train_options
 from ray_jobs.job import Job, Placement
@@ -26,6 +29,16 @@ SWEEP_FILE = "sweep.json"
 RANDOM_TRIALS = 16
 MOST_TRIALS = 10_000
 """Ray Tune holds all of them at once."""
+
+
+class StoredSweep(TypedDict):
+    """SWEEP/sweep.json, as ``Sweep.to_json`` makes it."""
+
+    sweep: dict[str, Any]
+    space: dict[str, list[str]]
+    run: StoredRunConfig
+    trials: int | None
+    argv: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +186,11 @@ class Sweep:
         export = read_export(self.folder / run)
         if export is None:
             return None
-        return {**self.measured(export["evaluation"]), **{key: export["progress"][key] for key in ("step", "clock")}}
+        return {
+            **self.measured(export["evaluation"]),
+            "step": export["progress"].step,
+            "clock": export["progress"].clock,
+        }
 
     def command(self, values: Mapping[str, str]) -> str:
         """The command that repeats a trial as a run of its own."""
@@ -190,21 +207,24 @@ class Sweep:
     def stored(cls, folder: Store) -> "Sweep":
         """A sweep as its folder tells of it, to read its results. Raises UserError if it does not tell enough."""
         try:
-            found = json.loads(folder.read(SWEEP_FILE))
+            where = f"{folder.uri}/{SWEEP_FILE}"
+            found = read_json(folder.read(SWEEP_FILE), where, StoredSweep, "give the sweep's command again: it goes on")
             options = Options(**found["sweep"], trials=found["trials"])
-            run = RunConfig.from_json(found["run"])
+            run = RunConfig.from_json(found["run"], where)
             job = Job(run=run, placement=Placement(storage=folder.uri.removesuffix(folder.name)), name=folder.name)
             return cls(options, Space(found["space"]), job, tuple(found["argv"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             reason, remedy = f"not readable by this version ({error!r})", "give the sweep's command again: it goes on"
             raise UserError(f"{folder.uri}/{SWEEP_FILE}", reason, remedy) from None
 
     def check_existing(self) -> None:
         """Raises UserError if storage has another sweep of this name."""
         try:
-            before = json.loads(self.folder.read(SWEEP_FILE))
+            content = self.folder.read(SWEEP_FILE)
         except FileNotFoundError:
             return
+        where = f"{self.folder.uri}/{SWEEP_FILE}"
+        before: Mapping[str, Any] = read_json(content, where, StoredSweep, "use another --name")
         now = json.loads(json.dumps(self.to_json()))
         if any(before.get(part) != now[part] for part in SHARED):
             parts = (differences(before.get(part, {}), {**before.get(part, {}), **now[part]}) for part in SHARED)

@@ -10,6 +10,7 @@ from aign.tasks.base import readable
 from ray_jobs.console import measured_on, spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png
+from ray_jobs.reports.run_page import left_out
 from ray_jobs.reports.stored import Cost
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweeps import plots
@@ -61,6 +62,7 @@ def sweep_page(
     drawings: dict[str, bytes],
     cost: Cost | None,
     price: float | None = None,
+    skipped: Sequence[UserError] = (),
 ) -> str:
     """The page, with everything in it; ``price`` is that of a worker for an hour, in any currency."""
     done = ranked(sweep, records)
@@ -86,7 +88,8 @@ def sweep_page(
         if newest := _pictures(sweep, done):
             parts += [page.heading("pictures"), page.pictures(newest)]
     trials = table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g")
-    return page.page(sweep.job.name, [*parts, page.heading("all trials"), f"<div class=scroll>{trials}</div>"])
+    parts += [page.heading("all trials"), f"<div class=scroll>{trials}</div>", *left_out(skipped)]
+    return page.page(sweep.job.name, parts)
 
 
 def _what_and_how(sweep: Sweep, records: Sequence[Record]) -> str:

@@ -107,7 +107,7 @@ def test_the_newest_finished_run_tells_if_it_came_far_enough(write, job, tmp_pat
     write("b", began=2000)
     write("c", began=3000, finished=False)
     write("d", began=4000, lines=((20, 10), (40, 14)))
-    write("e", began=5000).write("metrics/001-000009.jsonl", b"{damaged")
+    write("e", began=5000).write("attempts/001.json", b"{damaged")
     (tmp_path / "f.txt").write_text("no run")
     (tmp_path / "g").mkdir()
     (tmp_path / "g/config.json").write_text("[]")
@@ -128,7 +128,9 @@ def test_only_what_is_left_to_do_counts(write, job):
     run.write("checkpoints/step_0000400/state.json", b"{}")
     assert f"about {2 * (18 + 600 * 0.2) / 3600:.3g} worker-hours" in estimate(to_do(job()), None)
     run.write("checkpoints/step_0001000/state.json", b"{}")
-    run.write("export/config.json", b'{"progress": {"step": 1000, "clock": 1000}}')
+    measured = {"data": "d", "split": "test", "num_samples": 1, "metrics": {}, "floors": {}, "groups": {}}
+    export = {"progress": {"step": 1000, "clock": 1000}, "evaluation": measured}
+    run.write("export/config.json", json.dumps(export).encode())
     assert estimate(to_do(job()), 1.0) == "none, nothing is left to do"
 
 
