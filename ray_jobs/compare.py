@@ -27,10 +27,11 @@ from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import DryRun, parse, split_options
 from ray_jobs.outputs import FileOption
-from ray_jobs.preflight import check, note, say_dry
+from ray_jobs.preflight import check, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import finished_export, read_results
 from ray_jobs.stopping import Stopped, StopSignal
+from ray_jobs.telling import note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +113,9 @@ def _say_dry(arms: Sequence[Arm], options: Options) -> None:
 def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:
     """Train what is not finished; what every arm measured last, in order."""
     unfinished = [arm for arm in arms if finished_export(arm.job) is None]
-    if unfinished and unfinished[0].job.placement.workers:
-        start_ray(unfinished[0].job, num_jobs=concurrent)
     with StopSignal() as stop, Bars() as bars, ThreadPoolExecutor(concurrent) as pool:
+        if unfinished and unfinished[0].job.placement.workers:
+            start_ray(unfinished[0].job, stop, num_jobs=concurrent)
         views = [bars.run(arm.job.name, arm.job.run.training.steps, f"{arm.job.name}  ") for arm in unfinished]
         running = [pool.submit(_launch, arm.job, view.show, stop) for arm, view in zip(unfinished, views, strict=True)]
         _wait(running)

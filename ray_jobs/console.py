@@ -16,6 +16,7 @@ from aign.tasks.base import readable
 from ray_jobs.events import MACHINE_METRICS, Event
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
+from ray_jobs.telling import streams_that_hold
 
 VERBS = (
     *("train", "sweep", "compare", "compress", "sensitivity"),
@@ -123,18 +124,27 @@ def run_command(command: Callable[[list[str]], None], argv: list[str] | None = N
     """Run a command; a mistake a person can mend ends in one line and status 2, a failed run in status 1.
 
     A run that was asked to stop ends in one line and the status of the signal: 143 for SIGTERM, 130 for Ctrl-C.
+    Whether anyone can be told makes no difference to it.
     """
+    with streams_that_hold():
+        status = _status(command, sys.argv[1:] if argv is None else argv)
+    if status:
+        sys.exit(status)
+
+
+def _status(command: Callable[[list[str]], None], argv: list[str]) -> int:
     try:
-        command(sys.argv[1:] if argv is None else argv)
+        command(argv)
     except UserError as error:
-        sys.exit(_one_line(error, 2))
+        return _one_line(error, 2)
     except (RuntimeError, StoreAway) as error:
-        sys.exit(_one_line(error, 1))
+        return _one_line(error, 1)
     except Stopped as stopped:
         print(stopped)
-        sys.exit(stopped.status)
+        return stopped.status
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
 
 
 def _one_line(error: Exception, status: int) -> int:

@@ -35,10 +35,8 @@ def with_device(job: Job) -> tuple[Job, list[str]]:
     return job.on("cpu"), [f"device: cpu, because {where} has {room} GPUs for {workers}; {hint}"]
 
 
-def num_fitting(resources: Mapping[str, float], labels: Mapping[str, str], place: Placement) -> int:
+def num_fitting(resources: Mapping[str, float], place: Placement) -> int:
     """How many workers a machine has room for, all of it counted."""
-    if not place.labels.items() <= labels.items():
-        return 0
     return int(min(resources.get(kind, 0) / amount for kind, amount in place.needs.items()))
 
 
@@ -48,4 +46,4 @@ def _room_on_cluster(place: Placement) -> int:
 
     on_gpus = dataclasses.replace(place, device="cuda")
     machines = [node for node in ray.nodes() if node["Alive"]]
-    return sum(num_fitting(machine["Resources"], machine["Labels"], on_gpus) for machine in machines)
+    return sum(num_fitting(machine["Resources"], on_gpus) for machine in machines)

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray._private.state import state as cluster_state
-from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.scaling_policy import (
     AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
     ElasticScalingPolicy,
@@ -58,15 +58,24 @@ class Saving:
             return None
 
 
-class SaveBeforeLeaving(WorkerGroupCallback):
-    """When a machine is about to go, the run saves, and goes on without it as soon as the checkpoint has arrived."""
+class SaveBeforeLeaving(WorkerGroupCallback, ControllerCallback):
+    """When a machine is about to go, the run saves, and goes on without it as soon as the checkpoint has arrived.
+
+    The mailbox is told where the run's workers come from, and when there are none.
+    """
 
     def __init__(self, run: Store, mailbox: Any) -> None:
         self._run, self._mailbox = run, mailbox
         self._saving: Saving | None = None
 
+    def after_controller_start(self, train_run_context: Any) -> None:
+        ray.get(self._mailbox.controlled_by.remote(ray.get_runtime_context().current_actor))
+
     def after_worker_group_start(self, worker_group: Any) -> None:
         self._saving = None
+        ray.get(self._mailbox.begin.remote())
+
+    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:
         ray.get(self._mailbox.begin.remote())
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
@@ -115,13 +124,8 @@ class ElasticPolicy(ElasticScalingPolicy):
             reserved = ray.get(answer, timeout=AUTOSCALING_REQUESTS_GET_TIMEOUT_S)
         except ray.exceptions.RayError:
             return None
-        usable = self._labelled() - cluster_state.get_draining_nodes().keys()
-        return {machine: resources for machine, resources in reserved.items() if machine in usable}
-
-    def _labelled(self) -> set[str]:
-        """Machines with the labels that workers need; a coordinator that another program has started does not look."""
-        labels: Any = self.scaling_config.label_selector or {}
-        return {node["NodeID"] for node in ray.nodes() if labels.items() <= node["Labels"].items()}
+        leaving = cluster_state.get_draining_nodes()
+        return {machine: resources for machine, resources in reserved.items() if machine not in leaving}
 
 
 class ElasticTorchTrainer(TorchTrainer):

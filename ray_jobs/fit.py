@@ -1,5 +1,6 @@
 """One Ray Train run: its workers, what ends or restarts them, and the console's view of it."""
 
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,9 +24,9 @@ from ray_jobs.events import Event
 from ray_jobs.gauges import Gauges
 from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
-from ray_jobs.reservations import start_coordinator
-from ray_jobs.stopping import StopSignal
+from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import Store
+from ray_jobs.telling import harmless
 from ray_jobs.threads import in_thread
 from ray_jobs.worker import Ended, run_worker
 
@@ -33,31 +34,37 @@ SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_RESIZES = 15.0
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of workers that compute on CPUs: Ray shows a worker without GPUs all that its machine has."""
+SECONDS_TO_TRAIN = 5.0
+"""How long workers that have not begun to train may take to do so and save, when a run is asked to stop."""
+TRAINS = {"starting": False, "saved": True, "progress": True, "evaluation": True}
+"""Whether there are workers that train, and save when they are asked to, by the kind of event that tells."""
 
 
 def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
     """Run a job on the Ray that this process is connected to.
 
-    Raises UserError if a worker did, AlreadyRuns if this cluster is at it, and RuntimeError for a run that failed too
-    often.
+    Raises UserError if a worker did, AlreadyRuns if this cluster is at it, Stopped if it was asked to stop before it
+    trained, and RuntimeError for a run that failed too often.
     """
     mailbox = start_mailbox(job.folder.uri)
-    start_coordinator()
+    scratch = tempfile.TemporaryDirectory(prefix="aign-ray-", ignore_cleanup_errors=True)
     try:
         # Ray Train would take over Ctrl-C in the main thread
-        fitting = in_thread("fit", _trainer(job, mailbox).fit)
-        _watch(fitting, mailbox, show, stop)
+        fitting = in_thread("fit", _trainer(job, mailbox, scratch.name).fit)
+        if not _watch(fitting, mailbox, show, stop):
+            raise Stopped(f"{job.name} stopped before it trained", stop.signum or signal.SIGTERM)
         return fitting.result().return_value
     except TrainingFailedError as error:
         mistake = getattr(error, "controller_failure", None)
-        if isinstance(mistake, UserError):
+        if isinstance(mistake, UserError | Stopped):
             raise mistake from None
         raise RuntimeError(f"{job.name} failed: {last_line(str(error))}") from error
     finally:
         ray.kill(mailbox)
+        scratch.cleanup()
 
 
-def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
+def _trainer(job: Job, mailbox: Any, scratch: str) -> ElasticTorchTrainer:
     place = job.placement
     return ElasticTorchTrainer(
         _train_worker,
@@ -70,11 +77,10 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
             elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
             use_gpu=place.device == "cuda",
             resources_per_worker=place.needs,
-            label_selector=place.labels or None,
         ),
         run_config=RunConfig(
             name=job.name,
-            storage_path=tempfile.mkdtemp(prefix="aign-ray-"),  # ours is RUN; Ray Train's own bookkeeping is not needed
+            storage_path=scratch,  # ours is RUN; Ray Train's own bookkeeping is not needed
             failure_config=FailureConfig(max_failures=place.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
             worker_runtime_env={"env_vars": NO_GPU if place.device == "cpu" else {}},
@@ -84,7 +90,7 @@ def _trainer(job: Job, mailbox: Any) -> ElasticTorchTrainer:
 
 
 class EndAtUserError(UserCallback):
-    """What a person has to mend would only happen again: it ends the run, whichever worker it happened to."""
+    """What a person has to mend would only happen again, and who asked it to stop wants no other try: it ends."""
 
     def __init__(self, run: Store) -> None:
         self._run = run
@@ -92,7 +98,7 @@ class EndAtUserError(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
             record_failure(self._run, error)  # unless the first worker did, which may not have been told
-            if isinstance(error, UserError):
+            if isinstance(error, UserError | Stopped):
                 raise error  # Ray Train never retries an error of its controller
 
 
@@ -103,9 +109,10 @@ def _train_worker(config: dict[str, Any]) -> Ended:
     if ray.train.get_context().get_world_rank() > 0:
         return run_worker(job, lambda event: None, lambda: Notice.NONE, device)
     with Gauges(job.name, job.run.task) as gauges:
+        measure = harmless("setting the gauges", gauges.show)
 
         def tell(event: Event) -> None:
-            gauges.show(event)
+            measure(event)
             mailbox.put.remote(event)
 
         ended = run_worker(job, tell, NoticeReader(mailbox).look, device)
@@ -113,17 +120,26 @@ def _train_worker(config: dict[str, Any]) -> Ended:
     return ended
 
 
-def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: StopSignal) -> None:
-    """Show what the run tells until it has ended, and pass on that it is to stop."""
-    told = False
+def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: StopSignal) -> bool:
+    """Show what the run tells until it has ended, and pass on that it is to stop.
+
+    False if it was broken off, because it was asked to stop while its workers had nothing to save yet.
+    """
+    trains = over = False
+    asked: float | None = None
     while True:
         last = fitting.done()
         for event in ray.get(mailbox.take.remote()):
+            trains, over = TRAINS.get(event["kind"], trains), over or event["kind"] == "ended"
             show(event)
         if last:
-            return
-        if stop.signum and not told:
-            told = True
+            return True
+        if stop.signum:
+            if asked is None:
+                asked = time.monotonic()
+                show({"kind": "say", "text": StopSignal.TEXT})
             mailbox.notify.remote(Notice.STOP)
-            show({"kind": "say", "text": StopSignal.TEXT})
+            may_train = trains or over or time.monotonic() - asked < SECONDS_TO_TRAIN
+            if not may_train and ray.get(mailbox.break_off.remote()):
+                return False
         time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -7,11 +7,13 @@ again: those that are gone belong to a run that is gone.
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from ray.util.metrics import Gauge
 
 from ray_jobs.events import MACHINE_METRICS, Event
+from ray_jobs.telling import harmless
 
 TAGS = ("run", "task")
 GAUGES = {
@@ -35,7 +37,7 @@ class Gauges:
 
     def __init__(self, run: str, task: str, make: Callable[..., Any] = Gauge) -> None:
         """``make`` makes a Ray metric, in tests another one."""
-        self._gauges = {name: make(name, about, TAGS + _own_tags(name)) for name, about in GAUGES.items()}
+        self._make = make
         self._tags = {"run": run, "task": task}
         self._values: dict[tuple[str, str], float] = {}
         self._step = self._updates = 0
@@ -81,9 +83,14 @@ class Gauges:
         for (name, part), value in values.items():
             self._gauges[name].set(value, self._tags | dict.fromkeys(_own_tags(name), part))
 
+    @cached_property
+    def _gauges(self) -> dict[str, Any]:
+        return {name: self._make(name, about, TAGS + _own_tags(name)) for name, about in GAUGES.items()}
+
     def _export_again(self) -> None:
+        export = harmless("setting the gauges", self.export)
         while not self._over.wait(SECONDS_BETWEEN_EXPORTS):
-            self.export()
+            export()
 
 
 def _own_tags(name: str) -> tuple[str, ...]:

@@ -29,8 +29,6 @@ WORKERS_ONLY = (
     "collective_timeout_s",
 )
 GIB = 2**30
-MARKET = "ray.io/market-type"
-"""Ray's label of a machine that says how it was bought: spot or on-demand."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ class Placement:
     memory_per_worker: float = 0
     """GiB that a machine must have for each worker; 0: not stated. Workers are placed by it, not held to it."""
     machines: Literal["any", "spot", "on-demand"] = "any"
-    """Machines of a cluster that workers may run on, by how they were bought: their label ray.io/market-type."""
+    """Machines of a cluster that workers may run on, by how they were bought: those that have a resource of that name
+    (``ray start --resources '{"spot": 1000}'``), of which each worker needs one."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What DeepSpeed shards among workers: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights."""
     offload_optimizer: bool = False
@@ -133,12 +132,9 @@ class Placement:
     def needs(self) -> dict[str, float]:
         """What a machine must have for each worker, as Ray counts it: memory in bytes, and a GPU once it is decided."""
         needs = {"CPU": 1, "GPU": int(self.device == "cuda"), "memory": int(self.memory_per_worker * GIB)}
+        if self.machines != "any":
+            needs[self.machines] = 1
         return {kind: amount for kind, amount in needs.items() if amount}
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What a machine must say of itself."""
-        return {} if self.machines == "any" else {MARKET: self.machines}
 
     @property
     def acceleration(self) -> Acceleration:

@@ -19,6 +19,7 @@ from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.runs import finished_export
 from ray_jobs.stopping import Stopped, StopSignal
+from ray_jobs.telling import harmless
 from ray_jobs.worker import Ended, run_worker
 
 RAY_ENVIRONMENT = {
@@ -47,18 +48,21 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
     Raises Stopped when ``stop`` ended it early, UserError for what a person can mend, DidNotArrive if not all of it is
     in the store, and another RuntimeError for a run that failed too often.
     """
-    stop = stop or StopSignal()
+    stop, show = stop or StopSignal(), harmless("the console", show)
     if stop.signum:
         raise Stopped(f"{job.name} stopped before it started", stop.signum)
     if job.placement.workers:
-        start_ray(job)
+        start_ray(job, stop)
     job, known = with_device(job)
     for text in known:
         show({"kind": "say", "text": text})
     for part in parts_before(job):
         if finished_export(part) is None:
             launch(part, partial(_show_words, show), stop)
-    ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
+    try:
+        ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
+    except Stopped as stopped:  # by a worker, which knows no signal
+        raise Stopped(stopped.how_far, stop.signum or stopped.signum) from None
     if ended.missing and not stop.signum:
         raise DidNotArrive(f"{job.name}: did not arrive: {ended.missing}; the same command goes on there")
     if not ended.finished:
@@ -71,10 +75,10 @@ def _show_words(show: Callable[[Event], None], event: Event) -> None:
         show(event)
 
 
-def start_ray(job: Job, num_jobs: int = 1) -> None:
+def start_ray(job: Job, stop: StopSignal, num_jobs: int = 1) -> None:
     """Connect to the cluster that RAY_ADDRESS names, or start a local one large enough for so many jobs like this one.
 
-    Does nothing if there is a connection already.
+    Does nothing if there is a connection already. Raises Stopped at once if it is asked to stop meanwhile.
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -95,7 +99,7 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
         local = {"address": "local", "include_dashboard": False, "num_cpus": num_cpus, "_memory": get_system_memory()}
         # a run has several small processes, all of which may start at once
         local["_system_config"] = {"worker_maximum_startup_concurrency": PROCESSES_OF_A_RUN * (num_jobs + 1)}
-    with _own_sigterm():
+    with stop.breaking_off(job.name), _signals_that_stay():
         ray.init(
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -106,12 +110,19 @@ def start_ray(job: Job, num_jobs: int = 1) -> None:
 
 
 @contextmanager
-def _own_sigterm():
-    """``ray.init`` makes SIGTERM end the process; where it already means something, it keeps its meaning."""
+def _signals_that_stay():
+    """``ray.init`` makes SIGTERM end the process; where it already means something, it keeps its meaning.
+
+    And what it starts must not hear that a terminal was closed: a run that saves needs it to the end.
+    """
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _run_here(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:

@@ -7,6 +7,7 @@ export, and how the attempt ended.
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.runs import finished_export
 from ray_jobs.spool import Spool, waiting_room
+from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
 SECONDS_TO_SEND_THE_REST = 60.0
@@ -29,6 +31,7 @@ SECONDS_BETWEEN_TRIES = 2.0
 
 T = TypeVar("T")
 Tell = Callable[[Event], None]
+Look = Callable[[], Notice]
 Status = Literal["running", "finished", "stopped", "failed", "superseded"]
 
 
@@ -62,7 +65,7 @@ class Lifetime:
         else:  # it sends nothing any more
             self.job.folder.write(self.attempt.path, text)
 
-    def send_all(self, look: Callable[[], Notice]) -> bool:
+    def send_all(self, look: Look) -> bool:
         """Wait until all has arrived, as long as there is patience; a run that is told to stop has less of it.
 
         Raises the UserError that has stopped the sending.
@@ -84,23 +87,23 @@ class _NothingLeft(Exception):
 
 
 @contextmanager
-def lifetime(job: Job, tell: Tell, record: Mapping[str, Any]) -> Iterator[Lifetime | None]:
+def lifetime(job: Job, tell: Tell, look: Look, record: Mapping[str, Any]) -> Iterator[Lifetime | None]:
     """The next attempt at a run; None if the run has finished. ``record`` says who takes part.
 
     However it ends, that is written down, and what was put into its spool has arrived, or is said to wait.
     Raises UserError if the run in the folder is another one, AlreadyRuns if this machine is at it, StoreAway if the
-    store is away for too long.
+    store is away for too long, Stopped if it is told to stop meanwhile.
     """
     place = job.placement
     patience_s = min(place.store_patience, place.collective_timeout_s / 2) if place.workers else place.store_patience
     deadline = time.monotonic() + patience_s  # the other workers wait for the first one meanwhile
-    patiently(lambda: job.folder.names(ATTEMPTS), deadline, tell)
+    patiently(lambda: job.folder.names(ATTEMPTS), deadline, tell, look)
     spool = open_spool(job, tell)
     try:
         if not spool.flush(max(0.0, deadline - time.monotonic())):  # it may be a checkpoint, to go on from
             raise spool.error or StoreAway(f"{job.folder.uri} has not received what waits on this machine")
         try:
-            attempt = patiently(lambda: take(job, record), deadline, tell)
+            attempt = patiently(lambda: take(job, record), deadline, tell, look)
         except _NothingLeft:
             yield None
         else:
@@ -125,8 +128,11 @@ def _ended(own: Lifetime) -> Iterator[Lifetime]:
         raise
 
 
-def patiently(do: Callable[[], T], deadline: float, tell: Tell) -> T:
-    """What ``do`` returns, called again while the store is away; says so once. Raises StoreAway after the deadline."""
+def patiently(do: Callable[[], T], deadline: float, tell: Tell, look: Look) -> T:
+    """What ``do`` returns, called again while the store is away; says so once.
+
+    Raises StoreAway after the deadline, and Stopped when it is told to stop.
+    """
     said = False
     while True:
         try:
@@ -137,6 +143,8 @@ def patiently(do: Callable[[], T], deadline: float, tell: Tell) -> T:
             if not said:
                 said = True
                 tell({"kind": "say", "text": f"{away}; the run waits for it"})
+            if look() == Notice.STOP:
+                raise Stopped("stopped before it trained", signal.SIGTERM) from None
             time.sleep(SECONDS_BETWEEN_TRIES)
 
 

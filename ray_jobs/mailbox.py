@@ -14,6 +14,8 @@ from aign.training.notice import Notice
 from ray_jobs.attempts import AlreadyRuns
 from ray_jobs.events import Event
 
+SECONDS_TO_ABORT = 2.0
+
 
 class Mailbox:
     """The actor. It lives on the machine of the process that started the run: others may go away."""
@@ -22,6 +24,7 @@ class Mailbox:
         self._events: list[Event] = []
         self._notice = Notice.NONE
         self._changed = asyncio.Event()
+        self._controller: Any = None
 
     async def put(self, event: Event) -> None:
         """From the first worker."""
@@ -37,9 +40,23 @@ class Mailbox:
         self._notice = max(self._notice, notice)
         self._changed.set()
 
+    async def controlled_by(self, controller: Any) -> None:
+        """Ray Train's actor for this run, which starts its workers."""
+        self._controller = controller
+
+    async def break_off(self) -> bool:
+        """End the run with what there is of workers; False while it cannot, because nobody starts any yet."""
+        if self._controller is None:
+            return False
+        self._controller.abort.remote()  # it does when it is not just waiting for workers to start
+        await asyncio.sleep(SECONDS_TO_ABORT)
+        ray.kill(self._controller)
+        return True
+
     async def begin(self) -> None:
         """A new group of workers starts: what its forerunners were to save is done or lost; STOP stays."""
         self._notice = Notice.STOP if self._notice == Notice.STOP else Notice.NONE
+        self._events.append({"kind": "starting"})
 
     async def notice_above(self, heard: Notice) -> Notice:
         """The first notice that is more urgent than ``heard``, when there is one."""
@@ -54,7 +71,8 @@ def start_mailbox(run: str) -> Any:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     own = {"name": f"mailbox {run}", "namespace": "aign", "scheduling_strategy": here}
     try:
-        return ray.remote(num_cpus=0)(Mailbox).options(**own).remote()  # type: ignore[attr-defined]
+        # it lives on if its process is killed: what is lost with it was only told
+        return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Mailbox).options(**own).remote()  # type: ignore[attr-defined]
     except ValueError:
         raise AlreadyRuns(run, "runs already on this cluster", "wait for it, or stop it first") from None
 

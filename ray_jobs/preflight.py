@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +11,7 @@ from ray_jobs.beginning import with_beginning
 from ray_jobs.continuing import check_same_run
 from ray_jobs.devices import decided_here, with_device
 from ray_jobs.job import GIB, Job, Placement
-
-
-def note(text: str) -> None:
-    """Tell a person, beside what a command prints for other programs."""
-    print(text, file=sys.stderr)
+from ray_jobs.telling import note
 
 
 def say_dry(about: Mapping[str, Any], would: str, cost: str) -> None:

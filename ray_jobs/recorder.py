@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ray_jobs.checkpoints import STATE_FILE, Checkpoint, checkpoint_steps, folde
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.spool import Spool
+from ray_jobs.telling import harmless
 from ray_jobs.tensorboard import EventFiles
 
 SECONDS_BETWEEN_PARTS = 3.0
@@ -44,7 +46,9 @@ class RunWriter:
         self._last_part = self._last_event_file = time.monotonic()
         self._events = EventFiles(spool.put, attempt, start_step)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-writer")
-        self._sending_events = self._thread.submit(self._events.send)
+        self._send_event_file = harmless("writing for TensorBoard", self._events.send, self._say)
+        self._send_picture = harmless("drawing a picture", self._draw_and_send, self._say)
+        self._sending_events = self._thread.submit(self._send_event_file)
         self._pending: list[Future[None]] = []
         self._closed = False
         self._objectives = {step: read_objective(job.folder, step) for step in checkpoint_steps(job.folder)}
@@ -70,21 +74,20 @@ class RunWriter:
         """In the background, where it waits for its turn; nobody waits for it here."""
         if self._sending_events.done():
             self._sending_events.result()
-            self._sending_events = self._thread.submit(self._events.send)
+            self._sending_events = self._thread.submit(self._send_event_file)
             self._last_event_file = time.monotonic()
 
     def picture(self, step: int, draw: Callable[[], Figure]) -> None:
         """Draw and send a picture, in the background."""
+        self._background(partial(self._send_picture, step, draw))
 
-        def draw_and_send() -> None:
-            image = io.BytesIO()
-            draw().savefig(image, format="png")
-            path = f"pictures/{folder_name(step)}.png"
-            self.spool.put(path, image.getvalue())
-            self._events.add({"time": time.time(), "step": step}, image.getvalue())
-            self.tell({"kind": "picture", "path": f"{self.job.folder.uri}/{path}"})
-
-        self._background(draw_and_send)
+    def _draw_and_send(self, step: int, draw: Callable[[], Figure]) -> None:
+        image = io.BytesIO()
+        draw().savefig(image, format="png")
+        path = f"pictures/{folder_name(step)}.png"
+        self.spool.put(path, image.getvalue())
+        self._events.add({"time": time.time(), "step": step}, image.getvalue())
+        self.tell({"kind": "picture", "path": f"{self.job.folder.uri}/{path}"})
 
     def checkpoint(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         """Write and send a checkpoint in the background; keeps the newest two and the best.
@@ -98,7 +101,7 @@ class RunWriter:
             del self._objectives[step]
 
         def write_and_send() -> None:
-            self._events.send()
+            self._send_event_file()
             folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
             write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
             self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
@@ -114,6 +117,9 @@ class RunWriter:
         best = min(measured, key=lambda step: measured[step]) if measured else None
         return [step for step in self._objectives if step not in newest and step != best]
 
+    def _say(self, text: str) -> None:
+        self.tell({"kind": "say", "text": text})
+
     def _background(self, work: Callable[[], None]) -> None:
         """Run after earlier work; an error there is raised here, and at most a few pieces of work wait."""
         while self._pending and (self._pending[0].done() or len(self._pending) > 2):
@@ -126,7 +132,7 @@ class RunWriter:
             return
         self._closed = True
         self.send_part()
-        self._pending.append(self._thread.submit(self._events.send))
+        self._pending.append(self._thread.submit(self._send_event_file))
         self._thread.shutdown(wait=True)
         for future in [*self._pending, self._sending_events]:
             future.result()

@@ -11,12 +11,12 @@ from aign.errors import UserError, last_line
 from aign.store_errors import plain_endpoint
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
-from ray_jobs.preflight import note
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
 from ray_jobs.submissions.command import read_command
 from ray_jobs.submissions.following import follow
 from ray_jobs.submissions.package import read_variables
 from ray_jobs.submissions.submission import Submission, Submitted
+from ray_jobs.telling import note
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 

@@ -14,6 +14,7 @@ from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
 from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
+from ray_jobs.telling import harmless
 
 AGAIN = "the same command goes on from there"
 
@@ -30,7 +31,7 @@ def command(argv: list[str]) -> None:
         return
     with StopSignal() as stop, Bars() as bars:
         book = run(sweep, stop, bars)
-        _report(sweep, book, bars)
+        harmless("the summary", _report, bars.say)(sweep, book, bars)
     check_end(sweep, book, stop.signum)
 
 
@@ -60,23 +61,21 @@ def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
     book = Book(sweep, bars.say)
     row = bars.progress.add_task(sweep.job.name, total=sweep.num_trials, stage="trials")
 
-    def show(record: Record) -> None:
+    def tell(record: Record) -> None:
         bars.progress.update(row, completed=sum(record.is_over for record in book.records.values()))
         bars.say(line(sweep, record))
 
     try:
         book.find_finished()
         if not all(book.is_over(trial) for trial in range(sweep.num_trials)):
-            start_ray(sweep.job, num_jobs=sweep.options.max_concurrent)
+            start_ray(sweep.job, stop, num_jobs=sweep.options.max_concurrent)
             job, known = with_device(sweep.job)
             for text in known:
                 bars.say(text)
-            run_trials(sweep.with_job(job), book, show, stop)
+            run_trials(sweep.with_job(job), book, harmless("the console", tell), stop)
     finally:
-        try:
-            write_report(sweep, book.in_order(), book.put)
-        except Exception as error:  # it only tells: the trials' results are what matters
-            bars.say(f"no report: {type(error).__name__}: {error}; aign report {sweep.folder.uri} tries it again")
+        again = f"the report, which aign report {sweep.folder.uri} writes again,"
+        harmless(again, write_report, bars.say)(sweep, book.in_order(), book.put)
         book.close()
     return book
 

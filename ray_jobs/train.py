@@ -8,6 +8,7 @@ from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import finished_export
 from ray_jobs.spool import waits_here
 from ray_jobs.stopping import StopSignal
+from ray_jobs.telling import harmless
 
 
 def command(argv: list[str]) -> None:
@@ -26,7 +27,7 @@ def command(argv: list[str]) -> None:
         else:
             with StopSignal() as stop:
                 launch(job, view.show, stop)
-    view.report()
+    harmless("the summary", view.report, bars.say)()
     bars.say(f"run: {job.folder.uri}")
 
 

@@ -30,6 +30,7 @@ from ray_jobs.compression import begin_compression
 from ray_jobs.job import Job
 from ray_jobs.lifetime import Lifetime, Tell, lifetime
 from ray_jobs.recorder import RunRecorder, RunWriter, renderer_buffers
+from ray_jobs.telling import harmless
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ def run_worker(job: Job, tell: Tell, look: Callable[[], Notice], device: torch.d
 
     ``tell`` is called on the first worker only; ``look`` is the loop's. A run is finished when all of it has arrived.
     """
+    tell = harmless("the console", tell)
     record = taking_part(job, time.time())
     with ExitStack() as closing:
-        own = closing.enter_context(lifetime(job, tell, record)) if rank() == 0 else None
+        own = closing.enter_context(lifetime(job, tell, look, record)) if rank() == 0 else None
         if from_first_worker(int(rank() == 0 and own is None), device):  # in storage it has finished
             return Ended(job.run.training.steps, finished=True)
         return _train(job, tell, look, device, own)

@@ -64,7 +64,8 @@ def ray_local(object_store):
     from aign.training.run_config import RunConfig
     from ray_jobs.job import Job, Placement
     from ray_jobs.launch import start_ray
+    from ray_jobs.stopping import StopSignal
 
-    start_ray(Job(run=RunConfig.of("pose"), placement=Placement(), name="tests"))
+    start_ray(Job(run=RunConfig.of("pose"), placement=Placement(), name="tests"), StopSignal())
     yield
     ray.shutdown()

@@ -80,7 +80,7 @@ class Cluster(JobSubmissionClient):
             return []
         place = max((job.placement for job in jobs), key=_size)
         machines = self._machines()
-        room = sum(num_fitting(one["resources_total"] or {}, one["labels"] or {}, place) for one in machines)
+        room = sum(num_fitting(one["resources_total"] or {}, place) for one in machines)
         if room >= place.workers.fewest:
             return []
         wanted = _wanted(place)

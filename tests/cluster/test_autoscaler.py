@@ -15,7 +15,6 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.common_pb2 import LabelSelectorOperator
 
 from cluster.render import values
 from ray_jobs.job import GIB, Placement
@@ -132,16 +131,18 @@ def test_only_spot_nodes_are_bought_as_such(cloud, read):
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_every_node_says_how_it_was_bought(cloud, read):
+def test_every_worker_node_says_how_it_was_bought(cloud, read):
     kinds = read(f"{cloud}.yaml")["available_node_types"]
-    for name, node in values()["nodes"].items():
-        assert kinds[name]["labels"] == Placement(machines="spot" if node["spot"] else "on-demand").labels
+    for name, node in values()["workers"].items():
+        assert ("spot" in kinds[name]["resources"], "on-demand" in kinds[name]["resources"]) == (
+            node["spot"],
+            not node["spot"],
+        )
 
 
 def request(place):
     """What Ray asks its autoscaler for, for one worker."""
-    labels = [[(key, LabelSelectorOperator.LABEL_OPERATOR_IN, [value])] for key, value in place.labels.items()]
-    return ResourceRequestUtil.make(place.needs, label_selectors=labels)
+    return ResourceRequestUtil.make(place.needs)
 
 
 def launched(config, wanted, unavailable=()):

@@ -15,7 +15,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
 from cluster.render import values
 from ray_jobs import train
-from ray_jobs.job import GIB, Placement
+from ray_jobs.job import GIB
 from ray_jobs.options import parse
 
 KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs"}
@@ -104,7 +104,8 @@ def test_rays_autoscaler_reads_the_shapes_of_the_settings(name, read):
         assert kinds[kind]["resources"]["CPU"] == node["pod"]["cpus"]
         assert kinds[kind]["resources"].get("GPU", 0) == node["gpus"]
         assert kinds[kind]["resources"]["memory"] == node["pod"]["memory_gib"] * GIB
-        assert kinds[kind]["labels"] == Placement(machines="spot" if node["spot"] else "on-demand").labels
+        assert kinds[kind]["resources"]["spot" if node["spot"] else "on-demand"] >= 1
+        assert len(kinds[kind]["resources"]) == (4 if node["gpus"] else 3)
         assert (kinds[kind]["min_workers"], kinds[kind]["max_workers"]) == (0, node["most"])
     first = max(
         AutoscalingConfig(config, skip_content_hash=True).get_node_type_configs().values(), key=lambda k: k.priority

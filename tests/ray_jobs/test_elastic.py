@@ -14,7 +14,7 @@ from ray.train.v2.api.config import ScalingConfig
 
 from ray_jobs import elastic
 from ray_jobs.checkpoints import checkpoint_steps
-from ray_jobs.job import GIB, Placement
+from ray_jobs.job import GIB
 from ray_jobs.storage import Store
 
 SECONDS_OF_GRACE = 120
@@ -101,27 +101,24 @@ def test_a_run_grows_with_its_cluster_leaves_a_machine_that_is_about_to_go_and_s
     assert "run stopped at step" in said
 
 
-def test_machines_without_the_label_do_not_count_whoever_sets_them_aside(monkeypatch):
-    labels = {"spot": Placement(machines="spot").labels, "leaving": Placement(machines="spot").labels, "other": {}}
-    monkeypatch.setattr(elastic.ray, "nodes", lambda: [{"NodeID": name, "Labels": labels[name]} for name in labels])
-    monkeypatch.setattr(elastic.ray, "get", lambda answer, timeout: {name: {"CPU": 1} for name in labels})
+def test_machines_that_are_about_to_go_do_not_count(monkeypatch):
+    monkeypatch.setattr(elastic.ray, "get", lambda answer, timeout: {"stays": {"CPU": 1}, "leaving": {"CPU": 1}})
     monkeypatch.setattr(elastic.cluster_state, "get_draining_nodes", lambda: {"leaving": 0})
     monkeypatch.setattr(elastic.ElasticPolicy, "_autoscaling_coordinator", MagicMock())
-    for selector, machines in [(labels["spot"], {"spot"}), (None, {"spot", "other"})]:
-        policy = elastic.ElasticPolicy(ScalingConfig(num_workers=(1, 3), label_selector=selector), None, None)
-        assert policy._get_reserved_resources().keys() == machines
+    policy = elastic.ElasticPolicy(ScalingConfig(num_workers=(1, 3)), None, None)
+    assert policy._get_reserved_resources().keys() == {"stays"}
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize("command", [("--machines", "spot", "--memory-per-worker", "1")], indirect=True)
 def test_a_run_grows_only_on_machines_that_have_what_its_workers_need(cluster, command, tmp_path):
-    spot = Placement(machines="spot").labels
-    cluster.add_node(num_cpus=2, memory=64 * GIB)  # more of everything, but not spot
-    cluster.add_node(num_cpus=2, memory=GIB, labels=spot)
+    spot = {"spot": 1000}
+    cluster.add_node(num_cpus=2, memory=64 * GIB, resources={"on-demand": 1000})  # more of everything, but not spot
+    cluster.add_node(num_cpus=2, memory=GIB, resources=spot)
     wait_until(lambda: attempts(tmp_path / "run"), command)
-    cluster.add_node(num_cpus=2, memory=GIB, labels=spot)
+    cluster.add_node(num_cpus=2, memory=GIB, resources=spot)
     wait_until(lambda: len(attempts(tmp_path / "run")) == 2, command)
     one, two = attempts(tmp_path / "run")
     assert (one["workers"], two["workers"]) == (1, 2)
     assert len(set(raylets(two))) == 2
-    assert all(f"--labels={json.dumps(spot)}" in raylet for raylet in raylets(two))
+    assert all("spot,1000" in raylet for raylet in raylets(two))

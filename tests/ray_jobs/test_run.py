@@ -17,6 +17,7 @@ from ray_jobs import compare, evaluate, predict, train
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.launch import launch, start_ray
 from ray_jobs.options import parse
+from ray_jobs.stopping import StopSignal
 from ray_jobs.storage import Store
 
 PLAIN = ("--workers", "0")
@@ -372,6 +373,6 @@ def test_folders_that_the_environment_names_hold_where_workers_stand(ray_local, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIGN_DATA", "data")
     monkeypatch.setenv("AIGN_CACHE", "s3://bucket/cache")
-    start_ray(parse(["pose"]).job)
+    start_ray(parse(["pose"]).job, StopSignal())
     assert os.environ["AIGN_DATA"] == str(tmp_path / "data")
     assert os.environ["AIGN_CACHE"] == "s3://bucket/cache"

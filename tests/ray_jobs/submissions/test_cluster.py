@@ -9,7 +9,7 @@ import pytest
 from ray.job_submission import JobStatus
 
 from aign.errors import UserError
-from ray_jobs.job import GIB, MARKET, Job, Placement, Workers
+from ray_jobs.job import GIB, Job, Placement, Workers
 from ray_jobs.submissions import cluster as clusters
 from ray_jobs.submissions import following
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
@@ -147,10 +147,10 @@ def cluster_of(dashboard):
     def cluster_of(machines, grows):
         bought = [*["spot"] * (len(machines) - 1), "on-demand"]
         states = [
-            {"state": "ALIVE", "resources_total": machine, "labels": {"ray.io/node-id": "x", MARKET: market}}
+            {"state": "ALIVE", "resources_total": {**machine, market: 1000.0}}
             for machine, market in zip(machines, bought, strict=True)
         ]
-        gone = {"state": "DEAD", "resources_total": {"CPU": 64.0, "GPU": 8.0}, "labels": {}}
+        gone = {"state": "DEAD", "resources_total": {"CPU": 64.0, "GPU": 8.0}}
         types = {f"{i:08x}": "worker" if grows else f"node_{i:08x}" for i in range(len(machines))}
         status = None if grows is None else {"autoscalerReport": {"nodeTypeMapping": types}}
         answers = {
