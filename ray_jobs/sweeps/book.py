@@ -1,12 +1,15 @@
 """What a sweep knows of its trials: a file for each in storage, written as it goes, and one table of all.
 
 SWEEP/sweep.json                 what is searched, and how
+SWEEP/attempts/001.json          who works on it: only the newest command does
 SWEEP/trials/007/trial.json      point, path, results and status of a trial
 SWEEP/trials/007/0/              its run, a RUN as any other; a member of a population may have several
 SWEEP/trials.csv, report.html    all trials
 """
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -16,8 +19,9 @@ import pandas as pd
 
 from aign.errors import UserError
 from aign.stored import read_json
+from ray_jobs.attempts import Attempt
 from ray_jobs.spool import Spool, waiting_room
-from ray_jobs.storage import Store
+from ray_jobs.storage import Store, StoreAway
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
 
@@ -79,13 +83,30 @@ class Book:
         self.broken = ""
         """Why no trial can go on, and the sweep must end; empty as long as they can."""
         self._spool = Spool(folder, waiting_room(folder), say)
-        self._spool.flush(SECONDS_TO_SEND)
-        sweep.check_existing()  # others may have begun it since
+        self._began: dict[int, float] = {}
+        try:
+            self._take_over(say)
+        except BaseException:
+            with contextlib.suppress(UserError):  # what happened first is what is raised
+                self._spool.close(0)
+            raise
+
+    def _take_over(self, say: Callable[[str], None]) -> None:
+        """From here on commands that work on this sweep elsewhere are superseded, and end.
+
+        Raises UserError if theirs is another sweep, and StoreAway.
+        """
+        folder = self.sweep.folder
+        if not self._spool.flush(SECONDS_TO_SEND):
+            raise self._spool.error or StoreAway(f"{folder.uri} has not received what waits on this machine")
+        began = {"began": time.time(), "host": socket.gethostname()}
+        attempt = Attempt.take(folder, self.sweep.recipe, self.sweep.check_existing, began)
+        self._spool.begin(attempt)
         found = read_records(folder, lambda damage: say(f"skipped a damaged record: {damage}"))
         self.records = {record.trial: record for record in found}
-        self.records = {record.trial: record for record in found}
-        self._spool.put(SWEEP_FILE, json.dumps(sweep.to_json(), indent=1).encode())
-        self._began: dict[int, float] = {}
+        self.put(SWEEP_FILE, json.dumps(self.sweep.to_json(), indent=1).encode())
+        if self._spool.flush(SECONDS_TO_SEND):  # which says the same as the claim
+            attempt.release(folder)
 
     def find_finished(self) -> None:
         """Trials whose run finished while nobody wrote it down are finished."""
@@ -120,7 +141,7 @@ class Book:
     def put(self, path: str, data: bytes) -> None:
         """A file for the sweep's folder. What the disk or the store refuses for good ends the sweep, in ``broken``."""
         try:
-            self._spool.put(path, data)
+            self._spool.put(path, data, fenced=True)
         except UserError as error:
             self.broken = self.broken or str(error)
         self.broken = self.broken or str(self._spool.error or "")

@@ -1,5 +1,6 @@
 """What a sweep is: a job, a space of some of its options, how the space is searched and what decides."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -217,15 +218,21 @@ class Sweep:
             reason, remedy = f"not readable by this version ({error!r})", "give the sweep's command again: it goes on"
             raise UserError(f"{folder.uri}/{SWEEP_FILE}", reason, remedy) from None
 
-    def check_existing(self) -> None:
-        """Raises UserError if storage has another sweep of this name."""
-        try:
-            content = self.folder.read(SWEEP_FILE)
-        except FileNotFoundError:
-            return
-        where = f"{self.folder.uri}/{SWEEP_FILE}"
-        before: Mapping[str, Any] = read_json(content, where, StoredSweep, "use another --name")
-        now = json.loads(json.dumps(self.to_json()))
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What its results depend on, as JSON."""
+        return json.loads(json.dumps({part: self.to_json()[part] for part in SHARED}))
+
+    def check_existing(self, claimed: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Raises UserError if storage has another sweep of this name, or one with another recipe is beginning."""
+        for recipe in claimed:
+            self._check_same(recipe)
+        with contextlib.suppress(FileNotFoundError):
+            where = f"{self.folder.uri}/{SWEEP_FILE}"
+            self._check_same(read_json(self.folder.read(SWEEP_FILE), where, StoredSweep, "use another --name"))
+
+    def _check_same(self, before: Mapping[str, Any]) -> None:
+        now = self.recipe
         if any(before.get(part) != now[part] for part in SHARED):
             parts = (differences(before.get(part, {}), {**before.get(part, {}), **now[part]}) for part in SHARED)
             differing = "; ".join(part for part in parts if part) or "options were added or left out"

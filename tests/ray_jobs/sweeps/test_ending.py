@@ -11,6 +11,7 @@ from ray_jobs.spool import Spool
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweep import check_end
+from ray_jobs.sweeps import book as books
 from ray_jobs.sweeps import trial as trials
 from ray_jobs.sweeps.book import Book, Record, read_records
 from ray_jobs.sweeps.plan import plan
@@ -79,13 +80,40 @@ def test_what_broke_around_a_trial_ends_the_sweep_and_leaves_the_trial_open(erro
 
 
 def test_a_store_that_refuses_the_books_own_files_ends_the_sweep(book, sweep, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **how):
         raise UserError("spool", "no room", "make room")
 
     monkeypatch.setattr(Spool, "put", refuse)
     book.begin(0, {"alpha": 0})
     assert book.broken
     assert EndOfSweep(None, StopSignal(), book).stop_all()
+
+
+def test_a_command_that_another_host_has_superseded_ends_and_writes_nothing_more(sweep, monkeypatch, tmp_path):
+    older = Book(sweep, print)
+    older.begin(0, {"alpha": 0})
+    monkeypatch.setattr(books, "waiting_room", lambda store: tmp_path / "another host")
+    newer = Book(sweep, print)
+    newer.begin(0, {"alpha": 0})
+    newer.result(0, {"objective": 1.0, "step": 40, "clock": 40})
+    newer.close()
+    written = sweep.folder.read("trials/000/trial.json")
+    older.end(0, "stopped")
+    older.close()
+    assert sweep.folder.read("trials/000/trial.json") == written
+    assert sweep.folder.name in older.broken
+    assert EndOfSweep(None, StopSignal(), older).stop_all()
+    assert not newer.broken
+
+
+def test_options_are_compared_again_when_the_sweep_is_taken_over(sweep):
+    other = plan([*sweep.argv, "--space", "alpha=fixed:1|fixed:2", "--search", "grid"])
+    assert other.folder == sweep.folder
+    other.check_existing()
+    Book(sweep, print).close()
+    with pytest.raises(UserError):
+        Book(other, print)
+    assert json.loads(sweep.folder.read("sweep.json"))["space"] == sweep.space.to_json()
 
 
 def end_with(book, sweep, *statuses, signum=None):
