@@ -1,5 +1,8 @@
 """The one kind of error that a person, not a programmer, can mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake in an option, a file or a place: says the value, the reason and the remedy in one line.
@@ -26,3 +29,10 @@ def last_line(text: str) -> str:
     """The end of an error's text, which is what went wrong where the text is another process's traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The remedy for a misspelt word: the nearest of those that are known, or all of them."""
+    words = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.4)
+    return f"did you mean {words[near[0]]}?" if near else f"choose one of {', '.join(sorted(words.values()))}"

@@ -12,13 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from statistics import mean
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Le, MinLen
 from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import NotTrainable, UserError
-from aign.options import check_positive
+from aign.options import Seed
 from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
 from ray_jobs.console import Bars, measured_on, run_command, spread
@@ -40,18 +41,12 @@ class Options(DryRun):
 
     presets: tuple[str, ...] = ()
     """Presets to compare; default: those the paper has a number for, or if there are none all."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[Seed, ...], MinLen(1)] = (0,)
     """Every preset is trained once with each."""
-    concurrent: int = 1
+    concurrent: Annotated[int, Ge(1), Le(1000)] = 1
     """Runs at a time."""
     json: FileOption | None = None
     """File to write all results to: a local path or s3:// URI."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "concurrent")
-        if not self.seeds:
-            raise UserError("--seeds", "has no value, so there is nothing to train", "give one or more: --seeds 0 1 2")
 
 
 @dataclass(frozen=True)

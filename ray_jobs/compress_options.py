@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
+from annotated_types import Gt, Lt
 from rich.table import Table
 
 from aign.compression.cost import latency_ratio
@@ -16,6 +18,7 @@ from aign.compression.rounds import in_rounds
 from aign.compression.source import Source
 from aign.compression.task import TIMED
 from aign.errors import UserError
+from aign.options import CheckedOptions
 from aign.trained import Trained
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
@@ -30,17 +33,19 @@ STEPS = 1000
 LOOKS = 7
 """Thin networks that are timed to find one that is quick enough."""
 
+Part = Annotated[float, Gt(0), Lt(1)]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class Size(CheckedOptions):
     """How much is to be left."""
 
     ranks: str | None = None
     """Channels that layers keep: 0.5 (half of all), or 'layers.2.*=0.5,layers.8=12', by patterns of their names; a
     layer that no pattern matches stays as it is. --dry-run tells the names."""
-    flops: float | None = None
+    flops: Part | None = None
     """The part of the multiplications that may be left; all layers keep the same part of their channels."""
-    latency: float | None = None
+    latency: Part | None = None
     """The part of the seconds that may be left, as measured here on one thread."""
 
 
@@ -101,9 +106,6 @@ def _ranks(source: Source, size: Size, schedule: Schedule) -> Ranks:
     given = {name: value for name, value in dataclasses.asdict(size).items() if value is not None}
     if len(given) != 1:
         raise UserError(" and ".join(f"--{name}" for name in given) or "no size", "one of three is needed", USAGE)
-    for name in given.keys() & {"flops", "latency"}:
-        if not 0 < given[name] < 1:
-            raise UserError(f"--{name} {given[name]}", "not a part of a whole", "give 0.5, say")
     if schedule.method == "factorisation":
         if size.flops is None:
             raise UserError("method factorisation", "its ranks mean something else", "give --flops")

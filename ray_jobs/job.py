@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 import re
+import reprlib
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le
 from tyro.constructors import PrimitiveConstructorSpec
 
 from aign.device import DeviceOption
 from aign.errors import UserError
-from aign.options import check_not_negative
+from aign.options import CheckedOptions
 from aign.training.acceleration import Acceleration
 from aign.training.run_config import RunConfig
 from ray_jobs.storage import Store
@@ -29,6 +31,10 @@ WORKERS_ONLY = (
     "collective_timeout_s",
 )
 GIB = 2**30
+
+
+LONGEST_NAME = 100
+"""Bytes: names of folders may have 255, and a run's is part of others'."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ WORKERS_OPTION = PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Placement(CheckedOptions):
     """Where a run runs. Beside rounding, none of it changes the run's numbers."""
 
     storage: str = "runs"
@@ -92,7 +98,7 @@ class Placement:
     device: DeviceOption = "auto"
     """What networks compute on: cpu, or cuda with one GPU for each worker; auto: cuda if there are as many GPUs as
     workers, else cpu."""
-    memory_per_worker: float = 0
+    memory_per_worker: Annotated[float, Ge(0), Le(10**6)] = 0
     """GiB that a machine must have for each worker; 0: not stated. Workers are placed by it, not held to it."""
     machines: Literal["any", "spot", "on-demand"] = "any"
     """Machines of a cluster that workers may run on, by how they were bought: those that have a resource of that name
@@ -108,19 +114,19 @@ class Placement:
     no second derivative. Not at ZeRO stage 3."""
     channels_last: bool = False
     """Keep the channels of images side by side, which is quicker for convolutions on GPUs."""
-    max_failures: int = 3
+    max_failures: Annotated[int, Ge(0), Le(10**6)] = 3
     """How often a run whose worker died is continued from its newest checkpoint."""
-    store_patience: float = 300
+    store_patience: Annotated[float, Ge(0), Le(10**6)] = 300
     """Seconds that a run waits for a store that is away, before its first step and after its last. Then it ends, with
     status 1; what has not arrived waits on the disk of the first worker's machine, and the same command goes on."""
-    collective_timeout_s: float = 300
+    collective_timeout_s: Annotated[float, Gt(0), Le(10**6)] = 300
     """Seconds after which a worker that does not answer the others is taken to hang, and the run is continued from its
     newest checkpoint. Longer than one worker may wait for its data, or take to read a checkpoint."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, "memory_per_worker", "max_failures", "store_patience")
-        if not self.collective_timeout_s > 0:
-            raise UserError(f"collective_timeout_s = {self.collective_timeout_s}", "no time at all", "give 300, say")
+        super().__post_init__()
+        if self.name is not None:
+            check_name(self.name)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not self.workers and field.name in WORKERS_ONLY and value != field.default:
@@ -144,6 +150,23 @@ class Placement:
             channels_last=self.channels_last,
             activation_checkpointing=self.activation_checkpointing,
         )
+
+
+def check_name(name: str) -> None:
+    """Raises UserError unless a run can have this name: a folder in its storage that --from finds."""
+    reason = ""
+    if not set(name.split("/")).isdisjoint({"", ".", ".."}):
+        reason = "is no folder inside that of --storage"
+    elif not name.isprintable() or name != name.strip():
+        reason = "has characters that cannot be seen"
+    elif len(name.encode()) > LONGEST_NAME:
+        reason = f"is longer than {LONGEST_NAME} bytes"
+    elif set(name) & set("*?[]"):
+        reason = "stands for several names where files are listed"
+    elif re.search(r"@\d+$", name):
+        reason = "reads as the checkpoint RUN@STEP"
+    if reason:
+        raise UserError(f"name = {reprlib.repr(name)}", reason, "use letters, digits and . _ -")
 
 
 @dataclass(frozen=True, kw_only=True)

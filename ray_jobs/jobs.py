@@ -8,8 +8,7 @@ import tyro
 from rich.table import Table
 
 from aign.command import make_console
-from aign.errors import UserError
-from aign.training.run_config import did_you_mean
+from aign.errors import UserError, did_you_mean
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb, split_options
 from ray_jobs.submissions.cluster import connect

@@ -10,11 +10,11 @@ import tyro
 
 from aign.command import parse_known
 from aign.device import DeviceOption
-from aign.errors import UserError
-from aign.options import check_effect, check_not_negative
+from aign.errors import UserError, did_you_mean
+from aign.options import CheckedOptions, Money, check_effect
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
-from aign.training.run_config import RunConfig, did_you_mean, find_preset, find_task
+from aign.training.run_config import RunConfig, find_preset, find_task
 from ray_jobs.job import Job, Placement, new_name
 from ray_jobs.storage import Store
 
@@ -24,7 +24,7 @@ PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--featu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class Beginning(CheckedOptions):
     """What the run begins with."""
 
     init_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN[@STEP]")] = None
@@ -33,15 +33,11 @@ class Beginning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class Price(CheckedOptions):
     """What is paid for workers."""
 
-    price_per_worker_hour: float | None = None
+    price_per_worker_hour: Money | None = None
     """What one worker costs for an hour, in any currency, to say what runs cost."""
-
-    def __post_init__(self) -> None:
-        if self.price_per_worker_hour is not None:
-            check_not_negative(self, "price_per_worker_hour")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +54,7 @@ class DryRun(Price):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice:
+class OnDevice(CheckedOptions):
     """Where a verb computes that uses a trained network."""
 
     device: DeviceOption = "auto"
@@ -66,7 +62,7 @@ class OnDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhereDataIs:
+class WhereDataIs(CheckedOptions):
     """Where the data of a trained network is now."""
 
     source: str | None = None

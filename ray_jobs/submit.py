@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from aign.errors import UserError, last_line
+from aign.options import CheckedOptions
 from aign.store_errors import plain_endpoint
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
@@ -22,7 +23,7 @@ CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class Where(CheckedOptions):
     """Which cluster."""
 
     cluster: str | None = None

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from aign.compression.rounds import Rounds
 from aign.compression.starts import Start
-from aign.errors import UserError
-from aign.options import check_effect, check_not_negative
+from aign.options import Channels, CheckedOptions, Fraction, LearningRate, Weight, check_effect
 
 Method = Literal["projection", "projection-only", "random", "magnitude", "activation", "factorisation", "scratch"]
 PROJECTS = ("projection", "projection-only")
@@ -16,7 +17,7 @@ STARTS: Mapping[str, Start] = {"random": "random", "magnitude": "magnitude", "ac
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(CheckedOptions):
     """Options of compression, whatever the network."""
 
     method: Method = "projection"
@@ -26,23 +27,20 @@ class Schedule:
     start: Start = "best"
     """What learnt projections begin with: the channels that contribute most to the next layers, those of largest
     activation or kernel magnitude, for each layer the best of these, principal components, or random columns."""
-    gamma: float = 1.0
+    gamma: Weight = 1.0
     """Weight of the task's own objective beside the reconstruction of features (gamma of Eq. 10)."""
-    projection_share: float = 0.3
+    projection_share: Annotated[float, Ge(0), Le(0.99)] = 0.3
     """Part of the steps that projections are learnt in."""
-    relaxation_share: float = 0.3
+    relaxation_share: Fraction = 0.3
     """Part of the other steps in which thin kernels learn the teacher's features alone; the rest is fine-tuning."""
-    projection_lr: float = 1e-2
+    projection_lr: LearningRate = 1e-2
     """Adam's learning rate of projections."""
     rounds: Rounds = "auto"
     """In how many rounds layers are projected, each second one in the second; auto: two where a residual block has more
     than one such layer (section 3.6)."""
 
     def __post_init__(self) -> None:
-        for name, most in (("projection_share", 0.99), ("relaxation_share", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"{name} = {getattr(self, name)}", f"not between 0 and {most}", "give 0.3, say")
-        check_not_negative(self, "gamma", "projection_lr")
+        super().__post_init__()
         projects = self.method in PROJECTS
         for name, has_effect in (
             ("start", projects),
@@ -56,17 +54,17 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compression:
+class Compression(CheckedOptions):
     """A network to compress, and what is to be left of it."""
 
     source: str
     """RUN@STEP, whose network it is."""
-    ranks: Mapping[str, int]
+    ranks: Mapping[str, Channels]
     """Channels that are left, by layer."""
     schedule: Schedule
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[Annotated[int, Ge(0), Le(2**31)], ...]] = field(default_factory=dict)
     """Sizes of the source's tensors, if it has been compressed itself; empty: those that its options give."""
-    before: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, Channels] = field(default_factory=dict)
     """Ranks that earlier rounds have come to."""
     part: Literal["projection", "thin"] = "thin"
     """What is learnt in this run: projections, for the ``ranks`` that are not there ``before``, or thin kernels."""
@@ -74,5 +72,5 @@ class Compression:
     """RUN of the round before, whose export this one begins with; None: with the source."""
     rounds: tuple[tuple[str, ...], ...] = ()
     """Layers of each round of projection that is to come before this part."""
-    projection_steps: int = 0
+    projection_steps: Annotated[int, Ge(0), Le(10**9)] = 0
     """Of all of these together."""

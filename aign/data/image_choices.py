@@ -19,9 +19,9 @@ from aign.data.faces import generated_faces
 from aign.data.image_folders import load_image_folder
 from aign.data.images import ImageSet
 from aign.data.london_faces import load_london_faces
-from aign.errors import UserError
+from aign.errors import NotTrainable, UserError
 from aign.memories import MIN_SAMPLES
-from aign.options import Changeable, check_effect, check_positive, make_absolute
+from aign.options import Changeable, CheckedOptions, ImageSize, Samples, check_effect, make_absolute
 
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
@@ -31,11 +31,14 @@ NUM_STRANGERS = {"generated": 1200, "mnist": 20_000}
 NUM_DIGITS = {"train": 20_000, "test": 2_000}
 """Digits that are read; of those of the test files one half is for validation."""
 
+MOST_PIXELS = 2**36
+"""Bytes of drawn faces that are held in memory."""
+
 _drawn = lru_cache(maxsize=1)(generated_faces)  # checks of the data and the run itself draw the same faces
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions:
+class ImageOptions(CheckedOptions):
     """Options that all tasks on images share: which images."""
 
     data: ImageData = "generated"
@@ -44,16 +47,17 @@ class ImageOptions:
     """Where a folder of your own or CelebA lies: a local path or s3:// URI."""
     table: str = ""
     """Data `folder`: CSV file in it with attributes and landmarks of each file; attributes.csv if there is one."""
-    size: int = 64
+    size: ImageSize = 64
     """Width and height that images are resized to, px; MNIST's are 28."""
-    num_images: int = 4000
+    num_images: Samples = 4000
     """Data `generated`: how many faces are drawn; 80 % are for training."""
     strict: bool = False
     """End at the first image file that is missing or cannot be read. Otherwise such files are skipped and counted."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.data == "folder" and not self.source:
-            raise UserError("data = folder", "which one is not said", "add --source FOLDER")
+            raise NotTrainable("data = folder", "which one is not said", "add --source FOLDER")
         for option, kinds in (
             ("source", ("folder", "celeba")),
             ("table", ("folder",)),
@@ -62,7 +66,10 @@ class ImageOptions:
             ("size", ("folder", "celeba", "london", "generated")),
         ):
             check_effect(self, option, self.data in kinds, f"with data {self.data!r}")
-        check_positive(self, "size", "num_images")
+        pixels = 3 * self.size**2 * self.num_images
+        if self.data == "generated" and pixels > MOST_PIXELS:
+            reason = f"{self.num_images:,} images of this size are {pixels / 2**30:,.0f} GiB"
+            raise NotTrainable(f"size = {self.size}", reason, f"stay below {MOST_PIXELS / 2**30:.0f} GiB")
         make_absolute(self, "source")
 
     def load(self) -> ImageSet:

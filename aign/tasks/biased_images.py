@@ -5,9 +5,10 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
 from aign.data.images import ImageSet
 from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.images import ImageDiscriminator
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from aign.evaluation.attributes import AttributeClassifier, Classifier
 from aign.evaluation.distribution import set_metrics
 from aign.evaluation.face_picture import draw_faces, write_images
@@ -29,7 +30,7 @@ from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory
-from aign.options import Changeable, check_not_negative, check_positive, make_absolute
+from aign.options import Blocks, Changeable, Channels, Weight, make_absolute
 from aign.renderers.image import HandedOn
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
@@ -78,38 +79,36 @@ class BiasedImageConfig(ImageOptions):
     features: Changeable[str] = ""
     """What FID, KID and content are measured on: empty for random filters that are always the same, or the file of a
     classifier saved by aign.evaluation.attributes."""
-    beta: float = 0.02
+    beta: Weight = 0.02
     """Weight of the adversarial loss beside the reconstruction: beta of Eq. 1; 0 switches memories off."""
     alpha: Scheduled = "fixed:2"
     """Shape of the robust reconstruction loss: 2 is L2 as in the paper, 1 Charbonnier, 0 Cauchy. fixed:1, linear:2:0,
     cosine:2:-2, gnc, piecewise:0=2,0.5=1,1=0, steps:0=2,0.5=1, or adaptive:0:2 (learnt)."""
     scale: Scheduled = "fixed:0.1"
     """Where the reconstruction loss stops being quadratic, 1 is white: fixed:0.1, linear:0.2:0.05, or adaptive:0.1."""
-    width: int = 32
+    width: Annotated[int, Ge(1), Le(4096)] = 32
     """Channels of the generator's first layers, or units of fully connected ones."""
-    num_blocks: int = 4
+    num_blocks: Blocks = 4
     """Residual blocks of the generator."""
     upsampling: Upsampling = "resize"
     """How the generator doubles sides: resize and convolve, or deconvolution as in the paper."""
     decoder: Literal["renderer", "learnt"] = "renderer"
     """What makes the observed of the inferred image: the parameter-free renderer, or a network that learns it."""
-    discriminator_width: int = 32
+    discriminator_width: Channels = 32
     """Channels of the discriminator's first layer."""
     discriminator_batch_norm: bool = False
     """Batch norm in the discriminator, as in the paper."""
-    initial_variance: float = 0.0
+    initial_variance: Annotated[float, Ge(0), Le(100)] = 0.0
     """Variance of the truncated normal distribution of initial weights, 0.02 in the paper; 0: PyTorch's own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "width", "discriminator_width")
         if self.size % 4:
-            raise UserError(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
-        check_not_negative(self, "beta", "initial_variance")
+            raise NotTrainable(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
         make_absolute(self, "features")
         if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
             remedy = 'write "Old == 1" or "Old == -1"'
-            raise UserError(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
+            raise NotTrainable(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
         for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
         self.reconstruction_loss()

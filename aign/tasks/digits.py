@@ -9,10 +9,11 @@ remembered   nothing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 import torch
+from annotated_types import Ge, Le, Lt
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -23,10 +24,9 @@ from aign.data.image_streams import ImageStream, Known, as_floats, shifted
 from aign.data.images import ImageSet
 from aign.data.skipped import printable
 from aign.data.streams import Sample, rows
-from aign.errors import UserError
 from aign.evaluation.class_picture import Guesses, draw_guesses
 from aign.generators.classifier import ResidualClassifier
-from aign.options import check_positive
+from aign.options import Channels, CheckedOptions, Samples
 from aign.renderers.identity import Identity
 from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
@@ -38,27 +38,22 @@ FLOOR = "always the most frequent"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitsConfig:
+class DigitsConfig(CheckedOptions):
     """Options of the classifier of digits."""
 
     data: Literal["generated", "mnist"] = "generated"
     """generated: scribbles of ten kinds that stand in for digits; mnist: real digits in the folder named by
     AIGN_DATA."""
-    num_images: int = 10_000
+    num_images: Samples = 10_000
     """Images to learn from; MNIST has 60000."""
-    num_test: int = 2000
+    num_test: Samples = 2000
     """Test images that are measured; MNIST has 10000."""
-    width: int = 16
+    width: Channels = 16
     """Channels of the first group of blocks; the second has twice, the third four times as many."""
-    num_blocks: int = 2
+    num_blocks: Annotated[int, Ge(1), Le(256)] = 2
     """Residual blocks in each of the three groups."""
-    shift_px: int = 2
+    shift_px: Annotated[int, Ge(0), Lt(SIZE)] = 2
     """Training images are moved at random, by up to so many pixels along each side."""
-
-    def __post_init__(self) -> None:
-        check_positive(self, "num_images", "num_test", "width", "num_blocks")
-        if not 0 <= self.shift_px < SIZE:
-            raise UserError(f"shift_px = {self.shift_px}", f"images are {SIZE} pixels wide", "give 2, say, or 0")
 
     def load(self) -> ImageSet:
         """Training and test digits. Raises UserError for data that is missing or unsound, and too few digits."""

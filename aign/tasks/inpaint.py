@@ -17,7 +17,7 @@ from aign.data.digits import SIZE as DIGIT_SIZE
 from aign.data.face_regions import Box, parse_hidden
 from aign.data.image_streams import Known
 from aign.data.streams import Sample
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from aign.generators.images import DenseInpainter, Inpainter, completed, decoder, dense_decoder, filled
 from aign.options import check_effect
 from aign.renderers.image import Masker
@@ -62,7 +62,7 @@ class InpaintConfig(BiasedImageConfig):
         side = DIGIT_SIZE if self.data == "mnist" else self.size
         region = parse_hidden(self.hidden, side)
         if self.data == "mnist" and region.columns:
-            raise UserError(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:8:8:20:20")
+            raise NotTrainable(f"hidden = {self.hidden}", "MNIST has no landmarks", "give a box, box:8:8:20:20")
         convolutional = self.network == "convolutional"
         check_effect(self, "num_blocks", convolutional, "with a fully connected network")
         check_effect(self, "upsampling", convolutional, "with a fully connected network")

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le, Lt, MinLen
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -26,13 +27,14 @@ from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, test_views
 from aign.data.streams import Sample, Share, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.evaluation.pose_picture import draw_poses
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory, balanced
+from aign.options import Blocks, CheckedOptions, Fraction, ImageSize, Units, Weight
 from aign.renderers.skeleton import Skeleton
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import root_relative, rotate
@@ -49,40 +51,40 @@ DiscriminatorName = Literal["joints", "canonical", "factors"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseConfig:
+class PoseConfig(CheckedOptions):
     """Options of the pose task."""
 
     data: Literal["generated", "cmu", "h36m"] = "generated"
     """generated: drawn from a kinematic human; cmu, h36m: real motion capture in the folder named by AIGN_DATA."""
-    keypoint_noise_px: float = 0.0
+    keypoint_noise_px: Annotated[float, Ge(0), Le(1000)] = 0.0
     """Standard deviation of noise on observed keypoints, a stand-in for a detector."""
-    outlier_share: float = 0.0
+    outlier_share: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Part of all observed keypoints that lie anywhere in the image, as those of a detector that failed."""
-    image_size: int = 256
+    image_size: ImageSize = 256
     """Width and height of the image that keypoints lie in, px."""
     generator: Literal["residual", "heatmap"] = "residual"
     """residual: multilayer perceptron on keypoints; heatmap: the paper's convolutions on Gaussian heatmaps."""
-    width: int = 512
+    width: Units = 512
     """Units of the generator's linear layers."""
-    num_blocks: int = 2
+    num_blocks: Blocks = 2
     """Residual blocks of the generator `residual`."""
-    num_components: int = 60
+    num_components: Annotated[int, Ge(1), Le(1000)] = 60
     """Components of the shape basis."""
     rotation: Rotation = "6d"
     """How the generator codes its rotation: euler angles as in the paper, or the continuous 6d code."""
-    discriminators: tuple[DiscriminatorName, ...] = ("joints",)
+    discriminators: Annotated[tuple[DiscriminatorName, ...], MinLen(1)] = ("joints",)
     """What discriminators see: joints in the camera frame, canonical joints, or the factors (w, R, T, f)."""
     discriminator_batch_norm: bool = False
     """Batch norm in the discriminators, as in the paper."""
-    perturbation: float = 0.3
+    perturbation: Annotated[float, Ge(0), Le(100)] = 0.3
     """Sup1: perturbation of skeletons, in standard deviations of each shape weight."""
-    supervised_share: float = 0.25
+    supervised_share: Fraction = 0.25
     """Part of the run that learns from pairs only (Sup1 and Sup2); the rest learns from unlabelled input."""
-    pairs_weight: float = 0.2
+    pairs_weight: Weight = 0.2
     """Weight of the pairs after the supervised stage."""
-    reprojection_weight: float = 1.0
+    reprojection_weight: Weight = 1.0
     """Weight of the reconstruction, Sup3."""
-    adversarial_weight: float = 0.02
+    adversarial_weight: Weight = 0.02
     """Weight of the adversarial losses, Sup4: beta of Eq. 1; 0 switches memories off."""
     alpha: Scheduled = "fixed:1"
     """Shape of the robust reprojection loss: 2 is L2, 1 Charbonnier, 0 Cauchy, -2 Geman-McClure. fixed:1, linear:2:0,
@@ -91,10 +93,11 @@ class PoseConfig:
     """Where the reprojection loss stops being quadratic, px: fixed:2, linear:8:2, geometric:8:2, or adaptive:2."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.outlier_share < 1:
-            raise UserError(f"outlier_share = {self.outlier_share}", "not a part of a whole", "give 0.2, say, or 0")
+        super().__post_init__()
+        if len(set(self.discriminators)) < len(self.discriminators):
+            raise NotTrainable(f"discriminators = {self.discriminators}", "one is named twice", "name each once")
         if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
-            raise UserError(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
+            raise NotTrainable(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
         for name, parse in (("alpha", parse_alpha), ("scale_px", parse_scale)):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
         self.reprojection_loss()

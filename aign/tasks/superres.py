@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from aign.data.image_streams import Known
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from aign.evaluation.image import WINDOW_PX
 from aign.generators.images import SuperResolver, decoder
 from aign.renderers.image import Downsampler, downsampled
@@ -42,7 +42,7 @@ class SuperresConfig(BiasedImageConfig):
         side = self.size // FACTOR
         if side < WINDOW_PX:
             reason = f"what is observed would be {side} pixels wide, too small for SSIM"
-            raise UserError(f"size = {self.size}", reason, f"use {FACTOR * WINDOW_PX} or more")
+            raise NotTrainable(f"size = {self.size}", reason, f"use {FACTOR * WINDOW_PX} or more")
 
 
 class SuperresTask(BiasedImageTask):

@@ -13,9 +13,10 @@ representations preserve volume, so that their bounds compare.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -25,7 +26,7 @@ from aign.data.image_streams import ImageStream, Known, as_floats
 from aign.data.images import ImageSet
 from aign.data.own_images import read_own_images
 from aign.data.streams import Sample, rows
-from aign.errors import UserError
+from aign.errors import NotTrainable
 from aign.evaluation.face_picture import write_images
 from aign.evaluation.image import WINDOW_PX, psnr_db, ssim
 from aign.evaluation.vae_picture import ShapeMap, draw_reconstructions
@@ -33,6 +34,7 @@ from aign.generators.vae import VAE
 from aign.losses.density import normal_nll
 from aign.losses.likelihoods import Distribution, make_likelihood
 from aign.losses.representations import Representation, parse_representation
+from aign.options import Channels, Samples, Units
 from aign.renderers.identity import Identity
 from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
@@ -55,11 +57,11 @@ Images = Float[Tensor, "batch channels height width"]
 class VAEConfig(ImageOptions):
     """Options of the variational autoencoder."""
 
-    size: int = 32
+    size: Annotated[int, Ge(WINDOW_PX), Le(2048)] = 32
     """Width and height that images are resized to, px; MNIST's are 28."""
-    num_images: int = 8000
+    num_images: Samples = 8000
     """Data `generated`: how many faces are drawn; 80 % are for training."""
-    grain: float = 0.03125
+    grain: Annotated[float, Gt(0), Lt(1)] = 0.03125
     """Width of the uniform noise that is mixed into images, of which drawings have none: without it the density of what
     never varies has no bound. 1/256 is that of bytes."""
     distribution: Distribution = "general"
@@ -67,29 +69,22 @@ class VAEConfig(ImageOptions):
     representation: str = "auto"
     """What residuals are transformed to: pixels, dct, wavelet:5, or in colour yuv+dct or yuv+wavelet:5. auto: wavelets,
     with yuv where there are colours."""
-    latent_size: int = 64
+    latent_size: Units = 64
     """Numbers that an image is encoded in."""
-    width: int = 16
+    width: Channels = 16
     """Channels of the networks' layers at full size."""
-    scale: float = 0.3
+    scale: Annotated[float, Gt(0), Le(1000)] = 0.3
     """Where learnt scales start, 1 is white; 0.01 in the paper, at which all that is large counts as an outlier."""
-    pace: float = 10.0
+    pace: Annotated[float, Gt(0), Le(1000)] = 10.0
     """How many times faster than the networks' weights scales and shapes are learnt."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("latent_size", "width", "scale", "pace"):
-            if not getattr(self, option) > 0:
-                raise UserError(f"{option} = {getattr(self, option)}", "not above zero", "give a positive number")
-        if self.size < WINDOW_PX:
-            raise UserError(f"size = {self.size}", "too small for SSIM", f"use {WINDOW_PX} or more")
-        if not 0 < self.grain < 1:
-            raise UserError(f"grain = {self.grain}", "not between 0 and 1", "give 0.03125, say")
         try:
             self.transform()(torch.zeros(1, *self.image_shape))
         except ValueError as error:  # yuv of grey images
             remedy = "leave yuv out for grey images"
-            raise UserError(f"representation = {self.representation}", str(error), remedy) from None
+            raise NotTrainable(f"representation = {self.representation}", str(error), remedy) from None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -4,73 +4,75 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from aign.errors import UserError
+from annotated_types import Ge, Le, Lt
+
+from aign.errors import NotTrainable
 from aign.losses.adversarial import AdversarialLoss
-from aign.options import Changeable, OverTheRun, check_not_negative, check_positive
+from aign.options import Changeable, CheckedOptions, LearningRate, OverTheRun, Seed, Steps, Weight
 from aign.training.precision import Precision
+
+Decay = Annotated[float, Ge(0), Lt(1)]
+"""Of a moving average."""
+Threshold = Annotated[float, Ge(0), Le(1000)]
+"""Of a discriminator's or generator's loss, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(CheckedOptions):
     """How a task is trained, whatever the task and wherever it runs."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Decides data, initial weights and everything random in a run."""
-    steps: int = 2000
+    steps: Steps = 2000
     """Length of the run. A stage ends after its share of steps, or earlier when it has made as many generator updates
     (the update rule may make two in a step), so that no stage wins by more updates."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Ge(1), Le(2**20)] = 128
     """Samples of each part (labelled, unlabelled, remembered) in a step, over all workers together."""
-    generator_lr: float = 5e-4
+    generator_lr: LearningRate = 5e-4
     """Adam's learning rate of the generator."""
-    discriminator_lr: float = 1e-4
+    discriminator_lr: LearningRate = 1e-4
     """Adam's learning rate of the discriminators."""
-    betas: tuple[float, float] = (0.5, 0.99)
+    betas: tuple[Decay, Decay] = (0.5, 0.99)
     """Adam's decay rates, of both."""
     lr_schedule: Annotated[Literal["constant", "linear", "cosine"], OverTheRun("constant".__eq__)] = "constant"
     """How the learning rates fall to zero over the run."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Ge(0), Le(10**9)] = 0
     """Steps over which the learning rates rise from zero first."""
     precision: Precision = "fp32"
     """What networks compute in; weights, optimizers, renderers and losses are always fp32. fp16 scales losses."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Ge(1), Le(2**20)] = 1
     """Parts that each worker computes its samples of a step in, one after the other, to need less memory. Batch norm
     then sees only a part at a time."""
-    clip: float = 0.0
+    clip: Annotated[float, Ge(0), Le(10**9)] = 0.0
     """Largest norm of a player's gradient, longer ones are shortened to it; 0: no limit."""
-    ema: float = 0.0
+    ema: Decay = 0.0
     """Decay of the moving average of the generator's weights, which is what is evaluated and exported (0.999, say);
     0: the weights themselves."""
     adversarial_loss: AdversarialLoss = "bce"
     """bce as in the paper, or least-squares."""
-    r1: float = 0.0
+    r1: Weight = 0.0
     """Weight of the zero-centred gradient penalty on memories; 0 switches it off."""
     update_rule: Literal["always", "ratio", "paper"] = "always"
     """When the generator is updated: every step, every `ratio` steps, or by the paper's thresholds."""
-    ratio: int = 1
+    ratio: Annotated[int, Ge(1), Le(10**6)] = 1
     """Discriminator updates for each generator update, with the rule `ratio`."""
-    theta_d: float = 0.695
+    theta_d: Threshold = 0.695
     """Rule `paper`: no generator update while the discriminator's loss is above this."""
-    theta_g: float = 0.75
+    theta_g: Threshold = 0.75
     """Rule `paper`: two generator updates while the generator's loss is above this and the discriminator is strong."""
-    log_every: Changeable[int] = 20
+    log_every: Changeable[Steps] = 20
     """Steps between lines of metrics, each the mean since the last line."""
-    evaluate_every: Changeable[int] = 500
+    evaluate_every: Changeable[Steps] = 500
     """Steps between evaluations on the test set, each with a picture."""
-    checkpoint_every: Changeable[int] = 500
+    checkpoint_every: Changeable[Steps] = 500
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        check_positive(
-            self, "steps", "batch_size", "accumulate", "ratio", "log_every", "evaluate_every", "checkpoint_every"
-        )
-        check_not_negative(self, "generator_lr", "discriminator_lr", "warmup_steps", "r1", "clip")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"ema = {self.ema}", "not a decay in [0, 1)", "give 0.999, say, or 0")
+        super().__post_init__()
         for name, rule in (("ratio", "ratio"), ("theta_d", "paper"), ("theta_g", "paper")):
             value = getattr(self, name)
             if value != type(self).__dataclass_fields__[name].default and self.update_rule != rule:
-                raise UserError(
+                raise NotTrainable(
                     f"{name} = {value}", f"no effect with update rule {self.update_rule!r}", f"add --update-rule {rule}"
                 )
 

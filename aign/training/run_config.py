@@ -1,7 +1,6 @@
 """Everything that decides a run's numbers, in one value that goes to config.json and back."""
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing_extensions import TypedDict
 
 from aign.compression.plan import Compression
 from aign.compression.task import compressed
-from aign.errors import UserError
+from aign.errors import UserError, did_you_mean
 from aign.options import changeable
 from aign.seeding import generator_alone
 from aign.stored import read_json
@@ -88,11 +87,13 @@ class RunConfig:
             return cls(
                 task=stored["task"],
                 preset=stored["preset"],
-                options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
-                training=TrainingConfig(**_tuples(stored["training"])),
+                options=find_task(stored["task"]).Config(**stored["options"]),
+                training=TrainingConfig(**stored["training"]),
                 init_from=stored.get("init_from"),
                 compression=read_json(json.dumps(compression), where, Compression) if compression else None,
             )
+        except UserError as error:
+            raise UserError(f"config.json: {error.value}", error.reason, "restore it, or use another run") from None
         except (KeyError, TypeError) as error:
             raise UserError(where, f"not readable by this version ({error})", "use the version it names") from None
 
@@ -135,12 +136,3 @@ def find_preset(task: str, name: str | None) -> tuple[str, Preset]:
     if name not in presets:
         raise UserError(f"preset {name!r}", f"{task} has {', '.join(presets)}", did_you_mean(name, presets))
     return name, presets[name]
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
-
-
-def _tuples(stored: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}

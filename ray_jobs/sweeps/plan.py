@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le
 from typing_extensions import TypedDict
 
 from aign.errors import NotTrainable, UserError
-from aign.options import absolute
+from aign.options import Seed, Steps, absolute
 from aign.stored import read_json
 from aign.training.run_config import RunConfig, StoredRunConfig, find_task
 from ray_jobs import compress_options
@@ -56,9 +57,9 @@ class Options(DryRun):
     scheduler: Literal["none", "asha", "pbt"] = "none"
     """asha: a trial among the worse at an evaluation ends there; pbt: a population of trials, of which the worst go on
     with the weights of the best and numbers near theirs, so that numbers follow a path."""
-    trials: int | None = None
+    trials: Annotated[int, Ge(1), Le(MOST_TRIALS)] | None = None
     """How many. Default: 16; with --search grid all."""
-    max_concurrent: int = 1
+    max_concurrent: Annotated[int, Ge(1), Le(1000)] = 1
     """Trials at a time; each has --workers workers."""
     metric: str | None = None
     """What decides, one of the task's metrics. Default: the task's objective. Never a loss: those of different alpha
@@ -67,21 +68,15 @@ class Options(DryRun):
     """Larger is better."""
     cost: str | None = None
     """A second metric, of which less is better, such as macs_percent: the report shows what is best at each cost."""
-    budget_hours: float | None = None
+    budget_hours: Annotated[float, Gt(0), Le(10**6)] | None = None
     """Then running trials are saved and the sweep ends; the same command with a larger budget goes on."""
-    sweep_seed: int = 0
+    sweep_seed: Seed = 0
     """Decides which points are tried."""
-    perturb_every: int | None = None
+    perturb_every: Steps | None = None
     """Steps between the exchanges of --scheduler pbt. Default: --evaluate-every."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("trials", "max_concurrent", "budget_hours", "perturb_every"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} = {value}", "nothing would happen", "give more than zero")
-        if (self.trials or 0) > MOST_TRIALS:
-            raise UserError(f"trials = {self.trials}", f"one sweep holds {MOST_TRIALS:,} at most", "give fewer")
         if self.scheduler == "pbt" and self.search != "random":
             raise UserError(f"search = {self.search}", "a population begins at random points", "leave --search out")
         if self.cost is not None and self.scheduler != "none":

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Ge, Le
 
 from aign.command import print_table, run
 from aign.data.digits import Digits, generated_digits, load_digits
@@ -12,36 +14,36 @@ from aign.errors import UserError
 from aign.fitting.clustering.agreement import adjusted_mutual_information
 from aign.fitting.clustering.cluster import cluster
 from aign.fitting.clustering.graph import Metric, mutual_neighbours
+from aign.options import CheckedOptions, Seed
 
 PROG = "python -m aign.fitting.clustering"
 RCC_ALPHA = -2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CheckedOptions):
     """Cluster images of ten kinds with several alphas, from the same graphs, and print how well the clusters agree
     with the kinds."""
 
     data: Literal["generated", "digits"] = "generated"
     """generated: scribbles of ten kinds. digits: real handwritten digits (MNIST) in $AIGN_DATA/mnist."""
-    samples: int = 1000
+    samples: Annotated[int, Ge(20), Le(10**6)] = 1000
     """Images in a draw."""
-    draws: int = 3
+    draws: Annotated[int, Ge(1), Le(10**5)] = 3
     """How many times images are drawn and clustered; the table shows the mean."""
-    alphas: tuple[float, ...] = (1.0, 0.5, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
+    alphas: tuple[Annotated[float, Ge(-1e6), Le(2)], ...] = (1.0, 0.5, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
     """Shapes of the loss; -2 is always among them, since it is the one that others are compared with."""
-    k: int = 10
+    k: Annotated[int, Ge(1), Le(10**5)] = 10
     """Nearest neighbours of a sample that it may have edges to."""
     metric: Metric = "cosine"
     """Distance by which neighbours are nearest."""
     split: Literal["train", "test"] = "test"
     """Of the real digits."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first draw; the others' follow it."""
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.samples < 20 or self.k < 1:
-            raise UserError("--draws, --samples, --k", "too few", "give at least 1 draw of 20 samples and 1 neighbour")
+        super().__post_init__()
         if self.data == "generated" and self.split != "test":
             raise UserError(f"--split {self.split}", "generated images have no splits", "leave it out")
 

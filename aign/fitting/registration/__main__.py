@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le, Lt, MinLen
 from matplotlib.backend_bases import FigureCanvasBase
 
 from aign.command import print_table, run
@@ -15,41 +16,37 @@ from aign.errors import UserError
 from aign.fitting.registration.comparison import FGR, SHAPE_ANNEALED, SQUARES, Errors, compare, motions
 from aign.fitting.registration.picture import draw
 from aign.fitting.registration.register import match
+from aign.options import CheckedOptions, Seed
 from aign.outputs import check_file, write_file
 
 PROG = "python -m aign.fitting.registration"
 
+Alpha = Annotated[float, Ge(-1e6), Le(2)]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CheckedOptions):
     """Register pairs of point clouds with several losses, from the same matches, and print their errors."""
 
     data: Literal["generated", "scans"] = "generated"
     """generated: two partial views of made-up things. scans: two range scans in $AIGN_DATA/pointclouds."""
-    pairs: int = 10
+    pairs: Annotated[int, Ge(1), Le(10**5)] = 10
     """How many pairs: things, or drawings of points from the scans; each with a motion and noise of its own."""
-    noise: tuple[float, ...] = (0.0, 0.0025, 0.005)
+    noise: Annotated[tuple[Annotated[float, Ge(0), Le(10)], ...], MinLen(1)] = (0.0, 0.0025, 0.005)
     """Standard deviations of the noise in each coordinate of both clouds, as shares of the diameter."""
-    outliers: float = 0.0
+    outliers: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each cloud's points that are replaced by points anywhere in its bounding box."""
-    num_points: int = 3000
+    num_points: Annotated[int, Ge(500), Le(10**6)] = 3000
     """Points of each cloud."""
-    alphas: tuple[float, ...] = (1.0, 0.5, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
+    alphas: Annotated[tuple[Alpha, ...], MinLen(1)] = (1.0, 0.5, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
     """Shapes tried for gFGR*, whose scale is annealed; the best at each level of noise is shown."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first pair; the others' follow it."""
     picture: Path | None = None
     """Also draw the first pair with the most noise, before and after, into this file."""
 
     def __post_init__(self) -> None:
-        if self.pairs < 1 or not self.noise:
-            raise UserError("--pairs, --noise", "nothing to register", "give at least one of each")
-        if min(self.noise) < 0:
-            raise UserError(f"--noise {min(self.noise):g}", "noise is a standard deviation", "give 0 or more")
-        if not 0 <= self.outliers < 1:
-            raise UserError(f"--outliers {self.outliers:g}", "not a share", "give 0 or more, below 1")
-        if self.num_points < 500:
-            raise UserError(f"--num-points {self.num_points}", "too few for features", "give 500 or more")
+        super().__post_init__()
         if self.picture:
             _format(self.picture)
 
