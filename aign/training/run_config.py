@@ -87,8 +87,8 @@ class RunConfig:
             return cls(
                 task=stored["task"],
                 preset=stored["preset"],
-                options=find_task(stored["task"]).Config(**stored["options"]),
-                training=TrainingConfig(**stored["training"]),
+                options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
+                training=TrainingConfig(**_tuples(stored["training"])),
                 init_from=stored.get("init_from"),
                 compression=read_json(json.dumps(compression), where, Compression) if compression else None,
             )
@@ -136,3 +136,8 @@ def find_preset(task: str, name: str | None) -> tuple[str, Preset]:
     if name not in presets:
         raise UserError(f"preset {name!r}", f"{task} has {', '.join(presets)}", did_you_mean(name, presets))
     return name, presets[name]
+
+
+def _tuples(stored: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON holds them, with tuples again."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}

@@ -45,10 +45,10 @@ def refused_training(refused, tmp_path, tiny_argv, snapshot, monkeypatch):
         (["--offload-optimizer", "--zero-stage", "0"], "nothing is sharded"),
         (["--offload-optimizer", "--workers", "0"], "no effect with 0 workers"),
         (["--accumulate", "9"], "use 36 or more"),
-        (["--ema", "1.5"], "not a decay in [0, 1)"),
-        (["--clip", "-1"], "less than zero"),
+        (["--ema", "1.5"], "ema = 1.5"),
+        (["--clip", "-1"], "clip = -1"),
         (["--price-per-worker-hour", "1"], "no effect without --dry-run"),
-        (["--price-per-worker-hour", "-1", "--dry-run"], "less than zero"),
+        (["--price-per-worker-hour", "-1", "--dry-run"], "price_per_worker_hour = -1"),
     ],
 )
 def test_options_that_cannot_be(options, expected, refused_training):
@@ -136,7 +136,7 @@ def existing_run(tmp_path, tiny_argv, capsys):
     def existing_run(**changes):
         folder = tmp_path / "runs" / "a"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(config | changes))
+        (folder / "config.json").write_text(json.dumps(config | {"facts": {"data": "made up"}} | changes))
 
     return existing_run
 

@@ -60,7 +60,7 @@ def test_a_run_in_an_object_store_has_the_same_page(runs, object_store, tmp_path
         (("a/notes.txt",), (), "is neither a run, nor a sweep, nor a folder with runs"),
         (("alphas/sweep.json",), (), "report on one of its sweeps (alphas)"),
         (("sweep.json",), (), "sweep.json: is not what was expected"),
-        (("config.json",), ("--price-per-worker-hour", "-1"), "less than zero"),
+        (("config.json",), ("--price-per-worker-hour", "-1"), "price_per_worker_hour = -1"),
         (("config.json",), ("--prize", "1"), "did you mean"),
     ],
 )

@@ -192,7 +192,7 @@ def test_it_goes_to_config_json_and_back():
         ({"method": "scratch", "gamma": 0.5}, "gamma = 0.5: no effect"),
         ({"method": "projection-only", "projection_share": 0.5}, "no effect"),
         ({"projection_share": 1.5}, "not between 0 and 0.99"),
-        ({"gamma": -1.0}, "less than zero"),
+        ({"gamma": -1.0}, "gamma = -1.0"),
     ],
 )
 def test_schedules_that_cannot_be(options, said):

@@ -243,7 +243,7 @@ def test_a_folder_of_ones_own_is_data_too(run, tmp_path):
         ({"source": "faces"}, "source = faces: no effect with data 'generated'"),
         ({"data": "celeba", "num_images": 7}, "num_images = 7: no effect"),
         ({"size": 46}, "size = 46: networks halve sides twice; use 48"),
-        ({"beta": -1.0}, "less than zero"),
+        ({"beta": -1.0}, "beta = -1.0"),
         ({"alpha": "gcn"}, "'gcn' is none of"),
         ({"sought": "Old > 3"}, "is not about one attribute"),
         ({"alpha": "-2", "scale": "adaptive:0.1"}, "no likelihood for a negative alpha"),
