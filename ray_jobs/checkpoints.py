@@ -104,7 +104,7 @@ def read_checkpoint(folder: Path, address: object = None) -> Checkpoint:
     address = address or folder
     try:
         state = parse_state((folder / STATE_FILE).read_bytes(), f"{address}/{STATE_FILE}")
-        if contradiction := _contradiction(state, folder.name):
+        if contradiction := _contradiction(state):
             raise UserError(address, contradiction, ANOTHER_STEP)
         for name, expected in state["files"].items():
             if sha256(folder / name) != expected:
@@ -125,13 +125,11 @@ def read_checkpoint(folder: Path, address: object = None) -> Checkpoint:
         raise UserError(address, f"not a whole checkpoint ({error})", ANOTHER_STEP) from None
 
 
-def _contradiction(state: State, name: str) -> str | None:
-    """In what state.json says that no run could go on from it, whoever wrote it; ``name`` is that of the folder."""
+def _contradiction(state: State) -> str | None:
+    """In what state.json says that no run could go on from it, whoever wrote it."""
     progress, players, files = state["progress"], state["engines"].keys(), state["files"].keys()
     if strange := progress.keys() - _Progress.__annotations__.keys():
         return f"says {', '.join(strange)} of how far it is"
-    if folder_name(progress["step"]) != name:
-        return f"is not of its step but of {progress['step']}"
     if not progress["step"] <= progress["clock"] <= 2 * progress["step"] or progress["stage_clock"] > progress["clock"]:
         return f"is of an impossible moment ({progress})"
     if "generator" not in players or not players <= PLAYERS:
@@ -197,10 +195,13 @@ def valid_checkpoints(
 
 
 def fetch_checkpoint(run: Store, step: int, scratch: Path) -> Checkpoint:
-    """Download and read the checkpoint of a step. Raises UserError if it is not whole."""
+    """Download and read the checkpoint of a step. Raises UserError if it is not whole, or of another step."""
     folder = scratch / folder_name(step)
     run.download(f"checkpoints/{folder_name(step)}", folder)
-    return read_checkpoint(folder, _address(run, step))
+    checkpoint = read_checkpoint(folder, _address(run, step))
+    if checkpoint.progress.step != step:
+        raise UserError(_address(run, step), f"is not of its step but of {checkpoint.progress.step}", ANOTHER_STEP)
+    return checkpoint
 
 
 def newest_progress(run: Store) -> Progress:

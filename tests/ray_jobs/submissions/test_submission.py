@@ -118,7 +118,8 @@ def test_a_run_with_other_options_is_found_in_storage(object_store, tmp_path):
     words = ["train", "pose", "--storage", f"{object_store.bucket}/{tmp_path.name}"]
     command = read_command(words, "first")
     assert command.check_storage(same_credentials=True) == []
-    command.jobs[0].folder.write("config.json", json.dumps(command.jobs[0].to_json() | {"facts": {"data": "made up"}}).encode())
+    config = command.jobs[0].to_json() | {"facts": {"data": "made up"}}
+    command.jobs[0].folder.write("config.json", json.dumps(config).encode())
     assert command.check_storage(same_credentials=True) == []
     with pytest.raises(aign.errors.UserError, match=r"steps was \d+, now 3"):
         read_command([*words, "--steps", "3"], "first").check_storage(same_credentials=False)
