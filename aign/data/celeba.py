@@ -84,7 +84,10 @@ def _list(tree: FileTree, name: str, **layout) -> pd.DataFrame:
     if path is None:
         raise UserError(f"{tree.source}/{name}", "no such file", f"put CelebA's {name} there")
     try:
-        return pd.read_csv(io.BytesIO(tree.read(path)), sep=r"\s+", **layout).astype("int64")
+        table = pd.read_csv(io.BytesIO(tree.read(path)), sep=r"\s+", **layout)
+        numbers = table.astype("int64")
+        _check(bool((numbers == table.astype("float64")).all(axis=None)), tree, path, "numbers that are not whole")
+        return numbers
     except (ValueError, pd.errors.ParserError) as error:
         reason = f"is not in CelebA's layout ({str(error).splitlines()[0]})"
         raise UserError(f"{tree.source}/{path}", reason, "copy it again") from None

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
+from pandas.api.types import is_numeric_dtype
 from PIL import Image
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from aign.data.cache import made_once
 from aign.data.file_names import match_files
 from aign.data.file_tree import FileTree, Unreadable
 from aign.data.images import LANDMARKS, ImageSet
-from aign.data.pictures import NotAPicture, is_picture, read_picture
+from aign.data.pictures import MOST_PX, NotAPicture, is_picture, read_picture
 from aign.data.skipped import Skipped, skipped_line
 from aign.errors import UserError
 
@@ -59,6 +60,7 @@ def image_set(
     twice = table["file"][table["file"].duplicated()]
     if len(twice):
         raise UserError(f"{name}: {twice.iloc[0]}", "is named in two rows", "give every image one row")
+    table = measured_landmarks(table, name)
     decoded = read_images(tree, [start + file for file in table["file"]], size=size, crop_px=crop_px, strict=strict)
     table = framed_landmarks(table.iloc[decoded.rows].reset_index(drop=True), decoded.frames)
     return ImageSet(name=name, pixels=decoded.pixels, table=table, skipped=decoded.skipped)
@@ -90,6 +92,22 @@ def read_images(
             tree.source, f"none of {len(paths):,} files can be read as an image", _why_none(decoded.skipped)
         )
     return decoded
+
+
+def measured_landmarks(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with NaN for landmarks that were not found, as detectors write them: (0, 0), beyond any image, or all
+    of a face in one point. Raises UserError for columns of other things than numbers."""
+    known = [landmark for landmark in LANDMARKS if {f"{landmark}_x", f"{landmark}_y"} <= set(table)]
+    columns = [f"{landmark}_{axis}" for landmark in known for axis in "xy"]
+    for column in columns:
+        if not is_numeric_dtype(table[column]):
+            raise UserError(f"column {column}", f"of {name} holds other things than numbers", "give pixels")
+    places = table[columns].to_numpy(np.float64).reshape(len(table), len(known), 2)
+    found = (np.abs(places) <= MOST_PX).all(2) & (places != 0).any(2)
+    if len(known) > 1:
+        found &= (places != places[:, :1]).any((1, 2))[:, None]
+    places = np.where(found[..., None], places, np.nan).reshape(len(table), len(columns))
+    return table.assign(**dict(zip(columns, places.T, strict=True)))
 
 
 def framed_landmarks(table: pd.DataFrame, frames: Float[np.ndarray, "images 3"]) -> pd.DataFrame:

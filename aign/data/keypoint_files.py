@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aign.data.file_tree import FileTree
 from aign.data.keypoint_formats import foreign_document, foreign_file
+from aign.data.pictures import MOST_PX
 from aign.data.skipped import Skipped, skipped_line
 from aign.data.tables import read_rows
 from aign.errors import UserError
@@ -22,8 +23,6 @@ from aign.stored import read_json
 TYPICAL_SPREAD = 0.17
 """Spread of a person's keypoints in training crops, in image sizes."""
 LEAST_SPREAD_PX = 1.0
-MOST_PX = 65_535
-"""The side of the largest JPEG image: keypoints beyond it lie in none."""
 UNLIKELY = 10.0
 """How many times the test set's mean error is doubted. By Markov's inequality at most a tenth of the test set is beyond
 it, whatever it is like."""

@@ -31,6 +31,8 @@ _KNOWN = frozenset(
 _UNKNOWN = frozenset((".heic", ".heif", ".hif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2"))
 """Of images that Pillow does not read."""
 _WHITE_16_BIT = 65_535
+MOST_PX = 65_535
+"""The side of the largest JPEG image: what lies beyond lies in no image."""
 
 
 class NotAPicture(Exception):

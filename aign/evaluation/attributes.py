@@ -199,18 +199,15 @@ class AttributeClassifier(Classifier):
     def fit(
         cls, images: ImageSet, attribute: str, seed: int, *, device: torch.device | str = "cpu"
     ) -> "AttributeClassifier":
-        """Learn a column of 1 and -1 from all images but those of some people, which give the accuracy.
+        """Learn a column of 1 and -1, or 1 and 0, from all images but those of some people, which give the accuracy.
 
         To be an independent judge it takes people that the judged networks were not trained on. Both values are learnt
         from equally often, so a share is not drawn to the share in these images. Raises UserError for a column that is
         not there, holds other numbers or only one, and for too few people.
         """
-        has = numbers_of(images, [attribute], "cpu")[attribute]
-        if not torch.isin(has, torch.tensor([-1.0, 1.0])).all():
-            raise UserError(f"attribute {attribute}", f"of {images.name} is not 1 or -1", "choose one that is")
         return cls.fit_classes(
             images.pixels,
-            (has > 0).long(),
+            _has(images, attribute),
             2,
             seed,
             subject=attribute,
@@ -218,6 +215,14 @@ class AttributeClassifier(Classifier):
             mirror=True,
             device=device,
         )
+
+    @classmethod
+    def check(cls, images: ImageSet, attribute: str, seed: int) -> None:
+        """Raise UserError as ``fit`` would; nothing is learnt."""
+        labels, identity = _has(images, attribute), _people(images)
+        identity = torch.arange(len(labels)) if identity is None else identity
+        for rows in _parted(identity, torch.Generator().manual_seed(seed)):
+            _check_classes(labels[rows], 2, attribute)
 
     def probability(self, images: Images) -> Float[Tensor, " batch"]:
         """How probable it is that each image shows the attribute, if as many images do as do not."""
@@ -229,6 +234,15 @@ class AttributeClassifier(Classifier):
 
 
 # --- learning ------------------------------------------------------------------------------------------------------
+
+
+def _has(images: ImageSet, attribute: str) -> Int[Tensor, " images"]:
+    """1 for images that show the attribute, 0 for those that do not. Raises UserError for a column of other values."""
+    values = numbers_of(images, [attribute], "cpu")[attribute]
+    if not any(torch.isin(values, torch.tensor([absent, 1.0])).all() for absent in (-1.0, 0.0)):
+        reason = f"of {images.name} is neither 1 or -1 nor 1 or 0 in all images"
+        raise UserError(f"attribute {attribute}", reason, "choose one that is")
+    return (values > 0).long()
 
 
 def _people(images: ImageSet) -> Int[Tensor, " images"] | None:

@@ -34,3 +34,12 @@ def learn_judge(
         if needed:
             raise
         return None
+
+
+def check_judge(data: ImageData, chosen: ChosenImages, attribute: str) -> None:
+    """Raise UserError unless a judge of the attribute can be learnt; nothing is learnt."""
+    images = strangers(data, chosen)
+    if images is None:
+        reason = f"cannot be judged: {chosen.name} has no validation images to learn a judge from"
+        raise UserError(f"attribute {attribute}", reason, "give more images, or a table with a column 'split'")
+    AttributeClassifier.check(images, attribute, SEED)

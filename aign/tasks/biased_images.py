@@ -25,12 +25,12 @@ from aign.evaluation.distribution import set_metrics
 from aign.evaluation.face_picture import draw_faces, write_images
 from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
-from aign.evaluation.judges import learn_judge
+from aign.evaluation.judges import check_judge, learn_judge
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory
-from aign.options import Blocks, Changeable, Channels, Weight, make_absolute
+from aign.options import Blocks, Changeable, Channels, Weight, check_effect, make_absolute
 from aign.renderers.image import HandedOn
 from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
 
@@ -41,7 +41,7 @@ MOST_DB = 100.0
 PICTURED = 6
 """Samples in a picture."""
 FEATURES, TRUTH = "features", "true images"
-_ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1)\s*")
+_ATTRIBUTE = re.compile(r"\s*`?(\w+)`?\s*==\s*(-?1|0)\s*")
 
 AIGN_TRAINING = {"generator_lr": 4e-4, "discriminator_lr": 1e-3, "r1": 0.1, "ema": 0.99, "batch_size": 16}
 """The discriminator learns faster (Heusel et al., NeurIPS 2017): a slow one is fooled by noise of fine grain."""
@@ -106,8 +106,9 @@ class BiasedImageConfig(ImageOptions):
         if self.size % 4:
             raise NotTrainable(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
         make_absolute(self, "features")
+        check_effect(self, "sought", self.data != "mnist", "with data 'mnist': its judge tells digits apart")
         if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
-            remedy = 'write "Old == 1" or "Old == -1"'
+            remedy = 'write "Old == 1", "Old == -1" or "Old == 0"'
             raise NotTrainable(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
         for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
@@ -221,6 +222,8 @@ class BiasedImageTask(Task):
         memory = image_memory(chosen.memories, bias=config.bias or None)
         if config.features:
             trained_features(config.features)
+        if config.sought:
+            check_judge(config.data, chosen, str(_sought(config)[0]))
         if shared_cache():  # or else each machine would learn it, while others wait
             _judge(config, chosen, "cpu")
         counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"

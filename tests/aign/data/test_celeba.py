@@ -102,6 +102,8 @@ def test_broken_and_missing_images_are_skipped(celeba, dotted):
         ({"list_eval_partition.txt": b"000001.jpg train\n"}, "is not in CelebA's layout"),
         ({"list_eval_partition.txt": b"000001.jpg 7\n"}, r"lists other images than list_attr_celeba\.txt"),
         ({"list_eval_partition.txt": lines(b"7")}, "holds splits other than 0, 1 and 2"),
+        ({"list_attr_celeba.txt": lines(b"1.5", b"6\nMale\n")}, "numbers that are not whole"),
+        ({"identity_CelebA.txt": None, "identity_CelebA.txt/x": b""}, r"identity_CelebA\.txt: is a folder"),
         ({"list_landmarks_align_celeba.txt": lines(b"1 2", b"6\na b\n")}, "holds other landmarks"),
         ({f"img_align_celeba/{n:06d}.jpg": None for n in range(1, COUNT + 1)}, "img_align_celeba: no images there"),
     ],

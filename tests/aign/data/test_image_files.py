@@ -10,7 +10,7 @@ from PIL import Image
 
 from aign.data import image_files
 from aign.data.file_tree import FileTree
-from aign.data.image_files import framed_landmarks, read_images
+from aign.data.image_files import framed_landmarks, measured_landmarks, read_images
 from aign.data.skipped import Skipped
 from aign.errors import UserError
 
@@ -41,6 +41,16 @@ def test_a_place_in_the_file_is_found_in_the_image(folder, dotted, kind, width, 
     centre = [(red.sum(1 - axis) * torch.arange(32)).sum().item() / red.sum().item() for axis in (1, 0)]
     assert centre == pytest.approx([known["nose_x"][0], known["nose_y"][0]], abs=0.35)
     assert known["age"][0] == 3
+
+
+def test_landmarks_that_were_not_found_are_unknown():
+    eyes = {"lefteye_x": [9.0, 0, 7, 1e30, np.inf], "lefteye_y": [9.0, 0, 7, 5, 5]}
+    table = pd.DataFrame(eyes | {"nose_x": [3.0, 3, 7, 3, 3], "nose_y": [0.0, 3, 7, 3, 3], "age": range(5)})
+    measured = measured_landmarks(table, "faces")
+    assert measured["lefteye_x"].isna().tolist() == [False, True, True, True, True]
+    assert measured["nose_x"].isna().tolist() == [False, False, True, False, False]
+    with pytest.raises(UserError, match="column nose_x"):
+        measured_landmarks(table.assign(nose_x="left"), "faces")
 
 
 def test_a_reduced_jpeg_looks_like_a_whole_one(folder, rng):

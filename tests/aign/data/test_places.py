@@ -1,5 +1,7 @@
 """Where real data lies."""
 
+import os
+
 import pytest
 
 from aign.data.places import data_file
@@ -21,3 +23,6 @@ def test_a_missing_file_and_a_present_one(monkeypatch, tmp_path):
         data_file("cmu_mocap", "a.npz")
     (tmp_path / "a.npz").touch()
     assert data_file("a.npz") == tmp_path / "a.npz"
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(UserError, match="is a pipe"):
+        data_file("pipe.npz")

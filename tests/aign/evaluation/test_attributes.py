@@ -177,7 +177,7 @@ def test_a_file_that_holds_no_judge_is_an_error(tmp_path, hasty):
 def test_attributes_that_cannot_be_learnt_are_errors(seen):
     with pytest.raises(UserError, match=r"column Bald: .* has none of this name; choose one of Old, Beard"):
         AttributeClassifier.fit(seen, "Bald", seed=0)
-    with pytest.raises(UserError, match=r"attribute age: of .* is not 1 or -1"):
+    with pytest.raises(UserError, match=r"attribute age: of .* is neither 1 or -1"):
         AttributeClassifier.fit(seen, "age", seed=0)
     with pytest.raises(UserError, match=r"Old: of 2 classes, \[0\] are in none of"):
         AttributeClassifier.fit(seen.where("Old == 1"), "Old", seed=0)

@@ -236,6 +236,34 @@ def test_a_folder_of_ones_own_is_data_too(run, tmp_path):
     assert len(config.make_task().chosen.inputs) == 24
 
 
+@pytest.fixture
+def labelled(tmp_path):
+    """Images of one's own, with labels of 0 and 1, and of others."""
+    for i in range(150):
+        Image.new("RGB", (44, 44), (i, 100, 200)).save(tmp_path / f"{i:03}.png")
+    known = {"file": [f"{i:03}.png" for i in range(150)], "Smiling": [1, 0] * 75, "stars": [1, 2, 3] * 50}
+    known["split"] = ["train"] * 120 + ["validation"] * 20 + ["test"] * 10
+    pd.DataFrame(known | {"Never": 0}).to_csv(tmp_path / "attributes.csv", index=False)
+    small = {k: v for k, v in SMALL.items() if k != "num_images"}
+    return lambda **options: RunConfig.of("superres", **small, data="folder", source=str(tmp_path), **options)
+
+
+@pytest.mark.parametrize("words", [{"sought": "Smiling == 1"}, {"sought": "Smiling == 0"}, {"bias": "Smiling == 0"}])
+def test_labels_of_0_and_1_are_judged_as_those_of_1_and_minus_1(words, labelled, monkeypatch):
+    monkeypatch.setattr("aign.evaluation.attributes.STEPS", 5)
+    config = labelled(**words)
+    TASKS["superres"].check_data(config.options)
+    task = config.make_task()
+    truth = task.test["truth"]["image"]
+    assert "bias_percent" in task.summarize(task.measure({"image": truth}, task.test)).metrics
+
+
+@pytest.mark.parametrize("sought", ["Nope == 1", "stars == 1", "Never == 1"])
+def test_what_cannot_be_judged_is_refused_before_the_run(sought, labelled):
+    with pytest.raises(UserError, match=sought.split()[0]):
+        TASKS["superres"].check_data(labelled(sought=sought).options)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
