@@ -46,6 +46,8 @@ _AWAY_CODES = {
 }
 # fmt: on
 
+_NEVER = 501  # not implemented: no pause helps
+
 # A full or vanished disk comes back, or is emptied, while the run goes on; a missing permission does not.
 _AWAY_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EBUSY}
 
@@ -98,7 +100,7 @@ def _server_answer(error: BaseException | None) -> tuple[str, int] | None:
 
 
 def _error_by_code(code: str, status: int, error: Exception, uri: str, endpoint: str) -> Exception:
-    if code in _AWAY_CODES or status >= 500 or status == 429:
+    if code in _AWAY_CODES or (status >= 500 and status != _NEVER) or status == 429:
         return StoreAway(f"{uri}: the store at {endpoint} asks for a pause ({code})")
     if code in _REFUSED:
         return UserError(uri, *_REFUSED[code])

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aign.errors import UserError
-from ray_jobs.storage import Store, StoreAway
+from ray_jobs.storage import NotRemoved, Store, StoreAway
 
 ATTEMPTS, CLAIMS = "attempts", "claims"
 _CLAIM = re.compile(r"(\d{3,})-[0-9a-f]{32}")
@@ -90,8 +90,11 @@ class Attempt:
 
     def release(self, run: Store) -> None:
         """Remove the claim: the folder says what the recipe is, or this attempt is none."""
-        with contextlib.suppress(UserError, StoreAway):  # what cannot be removed hinders nobody
-            run.remove(self.claim)
+        with contextlib.suppress(UserError, StoreAway):  # a claim that stays hinders nobody
+            try:
+                run.remove(self.claim)
+            except NotRemoved:
+                run.write(self.claim, b"")  # but its recipe would
 
     def check_newest(self, run: Store) -> None:
         """Raise Superseded if a newer attempt has begun."""

@@ -17,6 +17,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from aign.errors import UserError
 from aign.outputs import check_file, check_folder, filling, write_file
 from ray_jobs.storage import Store
+from ray_jobs.telling import note
 
 T = TypeVar("T", bound="_Output")
 
@@ -48,7 +49,7 @@ class OutputFile(_Output):
         if self.place.endswith("/"):
             raise UserError(self.place, "is a folder, not a file", "give the name of a file")
         if self._is_remote:
-            self._folder_and_name()[0].check()
+            _check(self._folder_and_name()[0])
         else:
             check_file(self._path)
 
@@ -73,7 +74,7 @@ class OutputFolder(_Output):
     def check(self) -> None:
         """Raises UserError, in one line, for a place that cannot be written; leaves nothing behind."""
         if self._is_remote:
-            Store(self.place).check()
+            _check(Store(self.place))
         else:
             check_folder(self._path)
 
@@ -91,6 +92,11 @@ class OutputFolder(_Output):
             yield Path(scratch)
             for file in sorted(Path(scratch).iterdir()):
                 Store(self.place).upload(file, file.name)
+
+
+def _check(store: Store) -> None:
+    if refused := store.check():
+        note(f"{refused}; a file of this check stays there")
 
 
 def _option(kind: type[T], metavar: str) -> PrimitiveConstructorSpec[T]:

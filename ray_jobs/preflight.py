@@ -11,6 +11,7 @@ from ray_jobs.beginning import with_beginning
 from ray_jobs.continuing import check_same_run
 from ray_jobs.devices import decided_here, with_device
 from ray_jobs.job import GIB, Job, Placement
+from ray_jobs.storage import Store
 from ray_jobs.telling import note
 
 
@@ -32,12 +33,18 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
     job, known = with_device(job) if decided_here(job) else (job, [])
     check_resources(job)
     known += find_task(job.run.task).check_data(job.run.options)
-    job.folder.check()
+    known += check_store(job.folder)
     job = with_beginning(job)
     check_same_run(job)
     for line in known:
         say(line)
     return job
+
+
+def check_store(store: Store) -> list[str]:
+    """That runs can be written there; what a person should know of it. Raises UserError."""
+    refused = store.check()
+    return [f"{refused}; all checkpoints of a run will stay there"] if refused else []
 
 
 def check_engine(job: Job) -> None:

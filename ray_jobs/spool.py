@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from aign.errors import UserError
 from ray_jobs.attempts import Attempt, Superseded
 from ray_jobs.spool_entries import Entries, Entry
-from ray_jobs.storage import Store, StoreAway
+from ray_jobs.storage import NotRemoved, Store, StoreAway
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LONGEST_PAUSE_OF_FLUSH_S = 1.0  # while someone waits
@@ -41,9 +41,10 @@ class Spool:
 
     While the store is away it keeps trying and says one line; one more when the store is back. An error that waiting
     does not mend (UserError) is said once, stops the sending, and is raised by :meth:`close`; what was put stays on
-    disk. Above ``max_bytes`` the oldest pictures that wait are dropped, then the oldest checkpoints but the newest;
-    metrics never. When a newer attempt has begun, nothing waits any more and every call raises Superseded. ``arrived``
-    is told the path of every file or folder that is in the store, in the spool's thread.
+    disk. A removal that the store refuses is left out: the first is said, and at the end how many there were. Above
+    ``max_bytes`` the oldest pictures that wait are dropped, then the oldest checkpoints but the newest; metrics never.
+    When a newer attempt has begun, nothing waits any more and every call raises Superseded. ``arrived`` is told the
+    path of every file or folder that is in the store, in the spool's thread.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Spool:
         self._sending: Entry | None = None
         self._error: UserError | None = None
         self._is_away = self._is_closing = self._bound_said = False
-        self._num_flushing = 0
+        self._num_flushing = self._num_not_removed = 0
         if self._waiting:
             say(f"sending {self._what_waits()} that an earlier run left in {folder} to {store.uri}")
         self._thread = threading.Thread(target=self._send_all, name="spool", daemon=True)
@@ -139,6 +140,8 @@ class Spool:
             self._changed.notify_all()
         self._thread.join(1.0)  # more only while it is inside an upload, which a later spool repeats
         self._entries.leave()
+        if first_time and self._num_not_removed:
+            self._say(f"{self._store.uri} refused {self._num_not_removed} removals; what was to go is still there")
         if not arrived and first_time and self._waiting:
             self._say(f"{self.what_waits}; send them with: python -m ray_jobs.spool {self._entries.folder}")
         if self._error:
@@ -205,7 +208,7 @@ class Spool:
         arrived: set[str] = set()  # files of a folder that need not be sent again after an outage
         while not self._is_closing:
             try:
-                self._entries.send(entry, self._store, arrived)
+                self._entries.send(entry, self._store, arrived, self._count_not_removed)
             except StoreAway as away:
                 self._say_away(away)
                 self._pause(num_failures)
@@ -245,6 +248,11 @@ class Spool:
         if self._is_away:
             self._is_away = False
             self._say(f"{self._store.uri} is back; results follow")
+
+    def _count_not_removed(self, refused: NotRemoved) -> None:
+        self._num_not_removed += 1
+        if self._num_not_removed == 1:
+            self._say(f"{refused}; it stays, and results go on to arrive")
 
     def _stop(self, error: UserError) -> bool:
         self._say(f"results cannot be stored and wait in {self._entries.folder}: {error}")

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from aign.errors import UserError
 from aign.store_errors import StoreAway, local_error
 from ray_jobs.attempts import AlreadyRuns, Attempt
-from ray_jobs.storage import Store
+from ray_jobs.storage import NotRemoved, Store
 
 _SECONDS_FOR_A_PREDECESSOR = 20.0  # a process that was killed a moment ago
 
@@ -84,19 +84,24 @@ class Entries:
         """An entry that removes ``path``."""
         return self._add(Entry(**self._new("removal", path), num_bytes=0), lambda _: None)
 
-    def send(self, entry: Entry, store: Store, arrived: set[str]) -> None:
+    def send(self, entry: Entry, store: Store, arrived: set[str], not_removed: Callable[[NotRemoved], None]) -> None:
         """Do what ``entry`` says; ``arrived`` collects the files of a folder.
 
-        Raises what the store raises, and Superseded for what only the newest attempt may do.
+        ``not_removed`` is told of a removal that the store refuses. Raises what else the store raises, and Superseded
+        for what only the newest attempt may do.
         """
         payload, attempt = self._payload(entry), Attempt(entry.attempt)
         if entry.fenced:
             attempt.check_newest(store)
         if entry.kind == "file":
             store.upload(payload, entry.path)
-        elif entry.kind == "removal":
-            store.remove(entry.path)
-        else:
+            return
+        if not arrived:  # what an earlier attempt left under this path, above all its last file, must not mix with this
+            try:
+                store.remove(entry.path)
+            except NotRemoved as refused:  # a reader that compares hashes sees what was written over
+                not_removed(refused)
+        if entry.kind == "folder":
             _send_folder(payload, entry, store, arrived, attempt)
 
     def discard(self, entry: Entry) -> None:
@@ -136,8 +141,6 @@ class Entries:
 
 def _send_folder(payload: Path, entry: Entry, store: Store, arrived: set[str], attempt: Attempt) -> None:
     names = sorted(p.relative_to(payload).as_posix() for p in payload.rglob("*") if p.is_file())
-    if not arrived:  # what an earlier attempt left under this path, above all its last file, must not mix with this
-        store.remove(entry.path)
     for name in [n for n in names if n != entry.last] + [entry.last]:
         if name not in arrived:
             if name == entry.last:  # others may have begun while this was on its way

@@ -8,6 +8,7 @@ AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_PROFILE, or the machine's role); none of 
 can be sent to any worker.
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -22,11 +23,16 @@ from aign.options import absolute
 from aign.store_errors import StoreAway, local_error, s3_error, unreachable
 from aign.stores import s3_system
 
-__all__ = ["Store", "StoreAway"]
+__all__ = ["NotRemoved", "Store", "StoreAway"]
 
 _PARTIAL = ".partial"  # the end of the name of a file that is still being written
 _CHECK_SECONDS = 8.0  # bounds what no socket timeout covers: name resolution, a slow search for credentials
 _SLOWEST_BYTES_PER_SECOND = 256 << 10  # an upload slower than this counts as lost and is tried again
+_REMOVED_AT_ONCE = 16  # objects
+
+
+class NotRemoved(UserError):
+    """A store refuses to remove what is in it. Everything else goes on."""
 
 
 class Store:
@@ -93,19 +99,26 @@ class Store:
         self._folder.download(_inside(path), Path(local_folder))
 
     def remove(self, path: str) -> None:
-        """Remove the file or the folder ``path`` with all that is in it; what is not there is fine."""
+        """Remove the file or the folder ``path`` with all that is in it; what is not there is fine.
+
+        Raises NotRemoved if that is refused; a part of the folder may be gone then.
+        """
         if not _inside(path):
             raise ValueError("refusing to remove a whole store")
-        self._folder.remove(_inside(path))
+        try:
+            self._folder.remove(_inside(path))
+        except UserError as refused:
+            raise NotRemoved(refused.value, f"cannot be removed ({refused.reason})", refused.remedy) from None
 
-    def check(self) -> None:
-        """Prove within seconds that this folder can be written, listed, read and cleaned; leaves nothing behind.
+    def check(self) -> NotRemoved | None:
+        """Prove within seconds that this folder can be written, listed and read; leaves nothing behind.
 
-        Raises UserError, in one line: the bucket does not exist, no credentials found, credentials refused, the store
-        cannot be reached (with its endpoint), or the local path cannot be written.
+        Returns why nothing can be removed there, in which case a file ``.aign_check_*`` stays. Raises UserError, in one
+        line: the bucket does not exist, no credentials found, credentials refused, the store cannot be reached (with
+        its endpoint), or the local path cannot be written.
         """
         try:
-            self._folder.check()
+            return self._folder.check()
         except StoreAway as away:
             raise unreachable(self.uri, away) from None
         except FileNotFoundError:  # as what was written a moment ago, or a server that knows no such request
@@ -192,7 +205,7 @@ class _LocalFolder:
             elif place.exists() or place.is_symlink():
                 place.unlink()
 
-    def check(self) -> None:
+    def check(self) -> NotRemoved | None:
         with self._errors(""):
             # Above the folder if it is not there yet: a check must not create it.
             place = next(p for p in [self._root, *self._root.parents] if p.exists())
@@ -203,6 +216,7 @@ class _LocalFolder:
                 probe.write_bytes(b"aign")
                 if probe.read_bytes() != b"aign":
                     raise _not_read_back(str(self._root))
+        return None  # a place that refuses removals would have refused the renames of what is written
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -307,23 +321,26 @@ class _S3Folder:
                     system.get_file(key, str(partial))
 
     def remove(self, path: str) -> None:
-        bucket, _, key = self._at(path).partition("/")
-        with self._errors(path) as system:
-            keys = [k.partition("/")[2] for k in system.find(f"{bucket}/{key}")]
-            for first in range(0, len(keys), 1000):  # the most that one request may name
-                delete = {"Objects": [{"Key": k} for k in keys[first : first + 1000]], "Quiet": True}
-                # Not system.rm, which ignores the keys that the store answers it could not delete.
-                errors = system.call_s3("delete_objects", Bucket=bucket, Delete=delete).get("Errors", [])
-                if errors:
-                    raise _RemoveRefused(errors[0])
+        from fsspec.asyn import sync
 
-    def check(self) -> None:
+        with self._errors(path) as system:
+            sync(system.loop, _remove_each, system, system.find(self._at(path)))
+
+    def check(self) -> NotRemoved | None:
         from fsspec.asyn import sync
 
         probe = f"{self._root}/.aign_check_{uuid.uuid4().hex}"
         with self._errors("", connect=lambda: self._client.connect(2, 4, 3)) as system:
-            if sync(system.loop, _write_read_remove, system, probe, timeout=_CHECK_SECONDS) != b"aign":
+            content, refused = sync(system.loop, _write_read_remove, system, probe, timeout=_CHECK_SECONDS)
+            if content != b"aign":
                 raise _not_read_back(f"s3://{self._root}")
+        try:
+            with self._errors(""):
+                if refused:
+                    raise refused
+        except UserError as error:
+            return NotRemoved(error.value, f"nothing can be removed there ({error.reason})", error.remedy)
+        return None
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -348,18 +365,25 @@ def _send(system, call, *args, num_bytes: int) -> None:
     sync(system.loop, call, *args, timeout=180 + num_bytes / _SLOWEST_BYTES_PER_SECOND)
 
 
-class _RemoveRefused(Exception):
-    """One key that a store did not delete, in the form of the other answers of an S3 server."""
+async def _remove_each(system, paths: list[str]) -> None:
+    """Object by object: older stores and some others refuse a request that names several.
 
-    def __init__(self, answer: dict) -> None:
-        self.response = {"Error": answer}
-        super().__init__(answer.get("Code"))
+    It would need a Content-MD5 there, which botocore no longer sends.
+    """
+    for first in range(0, len(paths), _REMOVED_AT_ONCE):
+        await asyncio.gather(*(system._rm_file(path) for path in paths[first : first + _REMOVED_AT_ONCE]))
 
 
-async def _write_read_remove(system, probe: str) -> bytes:
+async def _write_read_remove(system, probe: str) -> tuple[bytes, Exception | None]:
+    """What comes back of a file, and why it could not be removed again."""
+    refused = None
     await system._pipe_file(probe, b"aign")
     try:
         await system._lsdir(probe.rpartition("/")[0], refresh=True, max_items=1)
-        return await system._cat_file(probe, max_concurrency=1)
+        content = await system._cat_file(probe, max_concurrency=1)
     finally:
-        await system._rm_file(probe)
+        try:
+            await _remove_each(system, [probe])
+        except Exception as error:
+            refused = error
+    return content, refused

@@ -15,7 +15,7 @@ from ray_jobs.continuing import check_same_run
 from ray_jobs.job import Job, new_name
 from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
 from ray_jobs.outputs import OutputFile, OutputFolder
-from ray_jobs.preflight import check_engine
+from ray_jobs.preflight import check_engine, check_store
 from ray_jobs.storage import Store
 
 USAGE = "aign submit [options] -- VERB ..."
@@ -53,14 +53,14 @@ class Command:
         if not storage.startswith("s3://"):
             return []
         try:
-            Store(storage).check()
+            known = check_store(Store(storage))
         except UserError as error:
             if same_credentials:
                 raise
             return [f"not checked: {error} (the cluster uses credentials of its own, not those here)"]
         for job in self.jobs:
             check_same_run(job)
-        return []
+        return known
 
 
 def read_command(words: Sequence[str], name: str | None) -> Command:

@@ -95,6 +95,20 @@ def throttle(share: float, seed: int = 0) -> Rule:
     return rule
 
 
+def refuse(which: Callable[[Request], bool], answer: Refuse) -> Rule:
+    """A rule that refuses some requests."""
+    return lambda request: answer if which(request) else "forward"
+
+
+def is_removal(request: Request) -> bool:
+    return request.method == "DELETE" or (request.method == "POST" and "?delete" in request.target)
+
+
+def lacks_md5(request: Request) -> bool:
+    """Whether it removes several objects and brings no Content-MD5, which older stores ask for."""
+    return request.method == "POST" and is_removal(request) and "content-md5" not in request.headers
+
+
 class Proxy(Line):
     """A :class:`Line` that asks ``rule`` what to do with each request."""
 
