@@ -119,7 +119,7 @@ def record_failure(run: Store, error: BaseException) -> None:
     with contextlib.suppress(UserError, StoreAway, FileNotFoundError, ValueError, IndexError):
         path = record_path(attempt_numbers(run)[-1])
         record = json.loads(run.read(path))
-        if record["status"] == "running":
+        if record.get("status") == "running":
             ended = {"status": "failed", "reason": reason_of(error), "ended": time.time()}
             run.write(path, json.dumps(record | ended).encode())
 

@@ -96,6 +96,7 @@ def lifetime(job: Job, tell: Tell, look: Look, record: Mapping[str, Any]) -> Ite
     """
     place = job.placement
     patience_s = min(place.store_patience, place.collective_timeout_s / 2) if place.workers else place.store_patience
+    record = {**record, "status": "running"}
     deadline = time.monotonic() + patience_s  # the other workers wait for the first one meanwhile
     patiently(lambda: job.folder.names(ATTEMPTS), deadline, tell, look)
     spool = open_spool(job, tell)
@@ -166,4 +167,4 @@ def take(job: Job, record: Mapping[str, Any]) -> Attempt:
         if finished_export(job):
             raise _NothingLeft
 
-    return Attempt.take(job.folder, job.run.recipe(), check, {**record, "status": "running"})
+    return Attempt.take(job.folder, job.run.recipe(), check, record)

@@ -106,7 +106,7 @@ def test_what_a_run_began_with_is_recorded_and_not_loaded_again(source, argv, tm
     ("address", "options", "expected"),
     [
         ("{}@7", (), "has checkpoints of steps 8, 12; give one of them"),
-        ("{}/checkpoints", (), "is not a run"),
+        ("{}/checkpoints", (), "is a part of a run"),
         ("{}", ("--width", "16"), "width was 32, now 16"),
         ("{}", ("--num-blocks", "2"), "num_blocks was 1, now 2"),
         ("", (), "names no run"),

@@ -77,8 +77,8 @@ def test_an_offloaded_optimizer_is_refused_once_the_device_is_known(job):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_workers_on_cpus_are_shown_no_gpu(device, job):
-    trainer = _trainer(job("--workers", "1", "--device", device, here=1), mailbox=None)
+def test_workers_on_cpus_are_shown_no_gpu(device, job, tmp_path):
+    trainer = _trainer(job("--workers", "1", "--device", device, here=1), mailbox=None, scratch=str(tmp_path))
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     assert trainer.run_config.worker_runtime_env["env_vars"] == hidden
     assert trainer.scaling_config.use_gpu == (device == "cuda")

@@ -191,7 +191,7 @@ def test_it_goes_to_config_json_and_back():
         ({"method": "random", "start": "random"}, "start = random: no effect with method 'random'"),
         ({"method": "scratch", "gamma": 0.5}, "gamma = 0.5: no effect"),
         ({"method": "projection-only", "projection_share": 0.5}, "no effect"),
-        ({"projection_share": 1.5}, "not between 0 and 0.99"),
+        ({"projection_share": 1.5}, "projection_share = 1.5: too large"),
         ({"gamma": -1.0}, "gamma = -1.0"),
     ],
 )

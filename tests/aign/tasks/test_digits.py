@@ -120,17 +120,17 @@ def test_real_digits(digits_run):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "value"),
     [
-        ({"num_images": 0}, "num_images = 0: less than one"),
-        ({"width": 0}, "width = 0: less than one"),
-        ({"num_blocks": 0}, "num_blocks = 0: less than one"),
-        ({"shift_px": -1}, "shift_px = -1: images are 28 pixels wide; give 2"),
-        ({"shift_px": 28}, "shift_px = 28: images are 28 pixels wide; give 2"),
+        ({"num_images": 0}, "num_images = 0"),
+        ({"width": 0}, "width = 0"),
+        ({"num_blocks": 0}, "num_blocks = 0"),
+        ({"shift_px": -1}, "shift_px = -1"),
+        ({"shift_px": 28}, "shift_px = 28"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, message):
-    with pytest.raises(UserError, match=message):
+def test_options_that_cannot_be_are_refused(options, value):
+    with pytest.raises(UserError, match=f"{value}: "):
         DigitsConfig(**options)
 
 

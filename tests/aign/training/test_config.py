@@ -50,7 +50,7 @@ def test_ratio_updates_the_generator_every_third_step():
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "ratio", "log_every", "evaluate_every", "checkpoint_every"])
 def test_numbers_below_one_are_refused_by_name(name):
-    with pytest.raises(UserError, match=f"{name} = 0: less than one"):
+    with pytest.raises(UserError, match=f"{name} = 0: "):
         TrainingConfig(**{name: 0})
 
 

@@ -145,4 +145,4 @@ def test_one_damaged_record_is_said_and_its_trial_tried_again(damage, sweep):
     said = []
     assert read_records(sweep.folder, said.append) == [whole]
     assert len(said) == 1
-    assert "trials/000" in said[0]
+    assert "trials/000" in str(said[0].value)

@@ -31,10 +31,10 @@ def test_the_tuned_alpha_is_the_best_of_those_tried():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--pairs", "0"], "error: --pairs, --noise: nothing to register"),
-        (["--noise", "-1"], "error: --noise -1: noise is a standard deviation"),
-        (["--outliers", "1"], "error: --outliers 1: not a share"),
-        (["--num-points", "9"], "error: --num-points 9: too few for features"),
+        (["--pairs", "0"], "error: pairs = 0: "),
+        (["--noise", "-1"], "error: noise = (-1.0,): "),
+        (["--outliers", "1"], "error: outliers = 1.0: "),
+        (["--num-points", "9"], "error: num_points = 9: "),
         (["--data", "bunnies"], "invalid choice"),
         (["--pears", "3"], "--pears"),
     ],
