@@ -1,16 +1,16 @@
 """Where a job computes: ``--device auto`` becomes ``cpu`` or ``cuda`` before any of its workers starts."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 
 from aign.device import choose_device, num_gpus
 from ray_jobs.job import Job, Placement
+from ray_jobs.ray_environment import cluster_address
 
 
 def decided_here(job: Job) -> bool:
     """Whether the GPUs of this machine decide, rather than those of the cluster that RAY_ADDRESS names."""
-    return not job.placement.workers or "RAY_ADDRESS" not in os.environ
+    return not job.placement.workers or cluster_address() is None
 
 
 def with_device(job: Job) -> tuple[Job, list[str]]:

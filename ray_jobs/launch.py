@@ -17,6 +17,7 @@ from ray_jobs.compression import parts_before
 from ray_jobs.devices import with_device
 from ray_jobs.events import Event
 from ray_jobs.job import Job
+from ray_jobs.ray_environment import cluster_address, give_local_token, not_joined
 from ray_jobs.runs import finished_export
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.telling import harmless
@@ -90,7 +91,8 @@ def start_ray(job: Job, stop: StopSignal, num_jobs: int = 1) -> None:
     if ray.is_initialized():
         return
     local: dict[str, Any] = {}
-    if "RAY_ADDRESS" not in os.environ:
+    if cluster_address() is None:
+        give_local_token()
         from ray._common.utils import get_system_memory
 
         num_cpus = max(num_jobs * job.placement.workers.most, os.cpu_count() or 1)
@@ -100,13 +102,16 @@ def start_ray(job: Job, stop: StopSignal, num_jobs: int = 1) -> None:
         # a run has several small processes, all of which may start at once
         local["_system_config"] = {"worker_maximum_startup_concurrency": PROCESSES_OF_A_RUN * (num_jobs + 1)}
     with stop.breaking_off(job.name), _signals_that_stay():
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env={"env_vars": RAY_ENVIRONMENT},
-            **local,
-        )
+        try:
+            ray.init(
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                runtime_env={"env_vars": RAY_ENVIRONMENT},
+                **local,
+            )
+        except Exception as error:
+            raise not_joined(error) from error
 
 
 @contextmanager

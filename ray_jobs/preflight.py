@@ -11,6 +11,7 @@ from ray_jobs.beginning import with_beginning
 from ray_jobs.continuing import check_same_run
 from ray_jobs.devices import decided_here, with_device
 from ray_jobs.job import GIB, Job, Placement
+from ray_jobs.ray_environment import check_ray
 from ray_jobs.storage import Store
 from ray_jobs.telling import note
 
@@ -23,7 +24,7 @@ def say_dry(about: Mapping[str, Any], would: str, cost: str) -> None:
 
 
 def check(job: Job, say: Callable[[str], None] = note) -> Job:
-    """Batch arithmetic, options that exclude each other, resources, data, storage, what it begins with, what RUN holds.
+    """Batch arithmetic, options that exclude each other, resources, Ray, data, storage, what it begins with, RUN.
 
     Says what a person should know of the data, and returns the job with all that was found out. Raises UserError at the
     first that cannot work.
@@ -32,6 +33,8 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
     check_engine(job)
     job, known = with_device(job) if decided_here(job) else (job, [])
     check_resources(job)
+    if job.placement.workers:
+        check_ray()
     known += find_task(job.run.task).check_data(job.run.options)
     known += check_store(job.folder)
     job = with_beginning(job)

@@ -7,6 +7,7 @@ from ray_jobs.console import Bars, run_command
 from ray_jobs.devices import with_device
 from ray_jobs.launch import start_ray
 from ray_jobs.preflight import check, say_dry
+from ray_jobs.ray_environment import check_ray
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.sweeps.book import Book, Record
 from ray_jobs.sweeps.checks import check_trials
@@ -22,6 +23,7 @@ AGAIN = "the same command goes on from there"
 def command(argv: list[str]) -> None:
     """Parse, check, run the trials that are not over, report; ``--dry-run`` stops after the checks."""
     sweep = plan(argv)
+    check_ray()  # whatever its trials have for workers, Ray Tune runs them
     sweep = sweep.with_job(check(sweep.job))
     sweep.check_existing()
     check_trials(sweep)

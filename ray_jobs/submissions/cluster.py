@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -15,11 +14,11 @@ from aign.errors import UserError, last_line
 from aign.store_errors import plain_endpoint
 from ray_jobs.devices import num_fitting
 from ray_jobs.job import Job, Placement
+from ray_jobs.ray_environment import how_to_give_a_token, named_token
 from ray_jobs.submissions.submission import Submitted, submitted
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"
 SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 5, 60
-TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class ClusterAway(RuntimeError):
@@ -133,20 +132,15 @@ def _wanted(place: Placement) -> str:
 
 
 def _token() -> dict[str, str]:
-    """The header with the token that the environment names, whether or not RAY_AUTH_MODE asks for one."""
-    value, path = (os.environ.get(name) for name in TOKENS)
-    try:
-        token = value or (Path(path).expanduser().read_text().strip() if path else None)
-    except OSError as error:
-        raise UserError(f"{TOKENS[1]} = {path}", f"cannot be read ({error.strerror})", "name a file") from None
+    """The header with the token that variables name, whether or not RAY_AUTH_MODE asks for one."""
+    token = named_token()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _token_error(shown: str, error: AuthenticationError) -> UserError:
-    remedy = f"set {TOKENS[0]}, or {TOKENS[1]} to a file that holds it"
     if str(error).startswith("Authentication failed"):
-        return UserError(shown, "the cluster refuses the token", remedy)
-    return UserError(shown, "the cluster asks for a token, and none was found", remedy)
+        return UserError(shown, "the cluster refuses the token", how_to_give_a_token())
+    return UserError(shown, "the cluster asks for a token, and none was found", how_to_give_a_token())
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_an_option_goes_before_the_environment(dashboard, monkeypatch):
 
 
 def test_a_token_is_asked_for(dashboard):
-    with pytest.raises(UserError, match="asks for a token, and none was found; set RAY_AUTH_TOKEN"):
+    with pytest.raises(UserError, match="asks for a token, and none was found; set RAY_AUTH_MODE=token"):
         connect(dashboard(guarded))
 
 
