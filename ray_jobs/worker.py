@@ -161,7 +161,6 @@ def taking_part(job: Job, began: float) -> dict[str, Any]:
         "workers": world_size(),
         "device": place.device,
         "zero_stage": place.zero_stage if place.workers else None,
-        "start_step": 0,
         "began": began,
         "processes": all_processes(),
     }

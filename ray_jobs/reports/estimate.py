@@ -160,9 +160,9 @@ def _pace(run: Store, job: Job) -> Pace | None:
     ]
     if sum(len(logged[attempt.number]) - 1 for attempt in attempts) < FEWEST_INTERVALS:
         return None
-    step_seconds = _step_seconds([(attempt.start_step, logged[attempt.number]) for attempt in attempts])
+    step_seconds = _step_seconds([(attempt.start_step or 0, logged[attempt.number]) for attempt in attempts])
     last = attempts[-1]
-    beside = 3600 * last.hours - step_seconds * (logged[last.number][-1]["step"] - last.start_step)
+    beside = 3600 * last.hours - step_seconds * (logged[last.number][-1]["step"] - (last.start_step or 0))
     return Pace(run=run, step_seconds=step_seconds, other_seconds=max(0.0, beside))
 
 

@@ -127,7 +127,7 @@ def _attempts(run: StoredRun, price: float | None) -> list[str]:
             str(attempt.workers),
             f"{attempt.gpus:g}",
             "" if attempt.zero_stage is None else str(attempt.zero_stage),
-            f"{attempt.start_step} to {attempt.last_step}",
+            "none" if attempt.start_step is None else f"{attempt.start_step} to {attempt.last_step}",
             f"{attempt.hours * attempt.workers:.3g}",
         ]
         for attempt in run.attempts

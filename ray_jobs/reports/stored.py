@@ -32,7 +32,8 @@ class StoredAttempt(TypedDict):
     workers: NonNegativeInt
     device: NotRequired[str]
     zero_stage: NotRequired[int | None]
-    start_step: Step
+    start_step: NotRequired[Step]
+    """Missing in one that ended before it trained."""
     began: NotRequired[FiniteFloat]
     ended: NotRequired[FiniteFloat]
     status: NotRequired[str]
@@ -49,8 +50,9 @@ class Attempt:
     gpus: int
     """GPUs of all workers."""
     zero_stage: int | None
-    start_step: int
-    last_step: int
+    start_step: int | None
+    """None in one that ended before it trained."""
+    last_step: int | None
     began: float
     """Unix time, s."""
     heard: float
@@ -72,8 +74,8 @@ class Attempt:
             workers=record["workers"],
             gpus=record["workers"] * (record.get("device") == "cuda"),
             zero_stage=record.get("zero_stage"),
-            start_step=record["start_step"],
-            last_step=max((line["step"] for line in lines), default=record["start_step"]),
+            start_step=record.get("start_step"),
+            last_step=max((line["step"] for line in lines), default=record.get("start_step")),
             began=min(times, default=0.0),
             heard=max(times, default=0.0),
             ended="ended" in record,
@@ -181,7 +183,7 @@ def read_run(folder: Store) -> StoredRun:
         folder=folder,
         config=config,
         attempts=attempts,
-        history=History.of(lines, {attempt.number: attempt.start_step for attempt in attempts}),
+        history=History.of(lines, {a.number: a.start_step for a in attempts if a.start_step is not None}),
         finished=_has_finished(folder, skipped),
         skipped=skipped,
     )

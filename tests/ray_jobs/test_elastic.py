@@ -53,6 +53,11 @@ def attempts(run):
     return [json.loads(path.read_text()) for path in sorted(run.glob("attempts/*.json"))]
 
 
+def num_trained(run):
+    """How many attempts have begun to train."""
+    return sum("start_step" in attempt for attempt in attempts(run))
+
+
 def wait_until(condition, command):
     deadline = time.monotonic() + LONGEST_WAIT_S
     while not condition():
@@ -80,12 +85,12 @@ def drain(cluster, node):
 @pytest.mark.ray
 def test_a_run_grows_with_its_cluster_leaves_a_machine_that_is_about_to_go_and_stops(cluster, command, tmp_path):
     run = tmp_path / "run"
-    wait_until(lambda: attempts(run), command)
+    wait_until(lambda: num_trained(run) == 1, command)
     node = cluster.add_node(num_cpus=1)
-    wait_until(lambda: len(attempts(run)) == 2, command)
+    wait_until(lambda: num_trained(run) == 2, command)
     drained = time.monotonic()
     drain(cluster, node)
-    wait_until(lambda: len(attempts(run)) == 3, command)
+    wait_until(lambda: num_trained(run) == 3, command)
     assert time.monotonic() - drained < SECONDS_OF_GRACE, "it waited for the machine to go"
     command.send_signal(signal.SIGTERM)
     said = command.communicate(timeout=LONGEST_WAIT_S)[0]

@@ -1,5 +1,6 @@
 """A run's folder read back: how it stands, what it cost, which pictures."""
 
+import json
 import time
 
 import pytest
@@ -13,6 +14,15 @@ def test_cost_is_the_time_of_every_worker_and_a_worker_that_is_cut_off_counts_to
     assert run.cost.gpu_hours == pytest.approx(72 / 3600)
     assert [attempt.ended for attempt in run.attempts] == [False, True]
     assert [(attempt.start_step, attempt.last_step) for attempt in run.attempts] == [(0, 30), (20, 40)]
+
+
+def test_an_attempt_that_ended_before_it_trained_takes_nothing_from_the_history(interrupted):
+    before = read_run(interrupted).history
+    record = {"workers": 1, "device": "cpu", "zero_stage": 1, "began": 1.0, "ended": 2.0, "status": "stopped"}
+    interrupted.write("attempts/003.json", json.dumps(record).encode())
+    run = read_run(interrupted)
+    assert run.history == before
+    assert (run.attempts[-1].start_step, run.attempts[-1].last_step) == (None, None)
 
 
 @pytest.mark.parametrize(
