@@ -28,8 +28,14 @@ def taken_over(run: Run) -> None:
     """The same command on another host while the run trains: the newer attempt goes on, the older one ends."""
     run.start()
     run.wait_for_checkpoint(MOMENT)
+    older = run.workers()
+    for worker in older:  # or it might finish before the other has begun
+        worker.suspend()
     with run.elsewhere() as other:
         other.start()
+        other.wait_until(lambda: len(run.store.names("attempts")) > 1, "second attempt")
+        for worker in older:
+            worker.resume()
         status = run.wait()
         run.expect(status != 0, "the older attempt ended as if it had finished")
         run.notes.append(f"the older one: status {status}: {run.last_line()}")
