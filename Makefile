@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint bench equality faults fuzz cluster-test
+GPU_PYTHON ?= $(BIN)/python
+
+.PHONY: install demo test lint bench equality gpu faults fuzz cluster-test
 
 install: $(INSTALLED)
 
@@ -30,6 +32,10 @@ bench: $(INSTALLED)
 
 equality: $(INSTALLED)
 	$(BIN)/python -m tests.ray_jobs.engine_matrix
+
+# GPU_PYTHON=python3 uses an environment that is there, in which Ray may be missing
+gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))
+	$(GPU_PYTHON) -m tests.gpu --out gpu.md
 
 faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults

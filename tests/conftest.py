@@ -3,16 +3,45 @@
 import signal
 from dataclasses import dataclass
 
-import boto3
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
+from aign.device import choose_device
+from aign.errors import UserError
+from tests.far_device import FAR
 from tests.object_store import KEYS, Line, serve
 
 # Types and shapes in signatures are checked while tests run; an int will do for a float, as PEP 484 has it.
 install_import_hook("aign", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+DEVICE = pytest.StashKey[torch.device]()
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has started this in the background
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("auto", "cpu", "cuda", "far"),
+        default="cpu",
+        help="what tests of the library compute on; far: a pretended device, for tests without a GPU",
+    )
+
+
+def pytest_configure(config):
+    asked = config.getoption("--device")
+    try:
+        config.stash[DEVICE] = FAR if asked == "far" else choose_device(asked)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from None
+    torch.backends.cudnn.allow_tf32 = False  # convolutions would have ten bits, and tests compare more
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """What tests of the library compute on."""
+    return request.config.stash[DEVICE]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +66,8 @@ def object_store():
 
     It keeps everything in memory and asks for no particular keys. Use a prefix of your own, for example from tmp_path.
     """
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("moto")
     with serve() as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
         for name, value in KEYS.items():

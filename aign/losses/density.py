@@ -26,7 +26,7 @@ class Density(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("table", read_table().clone(), persistent=False)
+        self.register_buffer("table", read_table().to(torch.get_default_device(), copy=True), persistent=False)
 
     def log_partition(self, alpha: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """log Z(alpha) of Eq. 17: see :func:`aign.losses.partition.log_partition`."""

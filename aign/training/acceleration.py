@@ -107,6 +107,7 @@ class _Again(AbstractContextManager[None]):
         self._entered.__exit__(*error)
 
 
+@torch.compiler.disable  # it cannot trace the contexts; what lies around the blocks is compiled
 def _recomputed(modules: list[nn.Module], forward: Callable[..., Any], *inputs: Any) -> Any:
     """What ``forward`` gives, without keeping its activations; batch norm in ``modules`` counts a batch only once."""
     if not torch.is_grad_enabled():

@@ -1,5 +1,6 @@
 """A tiny skeleton with made-up motion, a toy task, machines: the smallest things that the library can work on."""
 
+from contextlib import ExitStack
 from types import MappingProxyType
 
 import pytest
@@ -14,14 +15,34 @@ from aign.tasks.base import Critic, Evaluation, Stage, Task
 from aign.training.config import TrainingConfig
 from aign.training.loop import draw_batch
 from aign.training.players import make_engines
+from tests.far_device import FAR, far_device
 
 torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 
 
+ON_THE_DEVICE = {"discriminators", "generators", "losses", "renderers", "training"}
+"""Folders whose tests make their tensors on the device: what they test goes where its inputs are.
+
+Tests of data make none of their own there: data is read on the CPU. Tests of tasks say where a task is to be.
+"""
+
+
+@pytest.fixture(autouse=True)
+def default_device(request, device):
+    """Tests of these folders make tensors and modules on the device without naming it."""
+    with ExitStack() as stack:
+        if device.type != "cpu" and request.path.parent.name in ON_THE_DEVICE:
+            if device == FAR:
+                stack.enter_context(far_device())
+            stack.enter_context(device)
+        yield
+
+
 @pytest.fixture
 def rng():
-    """Random numbers of a test."""
-    return torch.Generator().manual_seed(0)
+    """Random numbers of a test, for tensors made on its device."""
+    device = torch.get_default_device()
+    return torch.Generator("cpu" if device == FAR else device).manual_seed(0)
 
 
 @pytest.fixture
@@ -125,8 +146,9 @@ class ToyStream:
         return {"z": torch.from_numpy(rng.standard_normal((size, 2), dtype="float32"))}
 
     def load(self, plan):
-        truth = {"truth": {"z": plan["z"]}} if self.labelled else {}
-        return {"observed": {"x": 2 * plan["z"]}, **truth}
+        z = plan["z"].to(torch.get_default_device())
+        truth = {"truth": {"z": z}} if self.labelled else {}
+        return {"observed": {"x": 2 * z}, **truth}
 
 
 class ToyTask(Task):

@@ -7,8 +7,9 @@ import copy
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
 
@@ -64,6 +65,8 @@ CASES = {
 """What is compared between engines. Every one has batch norm, two discriminators, a learnt loss, the paper's rule."""
 HEATMAPS = "batch norm, accumulate"
 """The case whose generator has batch norm."""
+FIRST = {"residual": "rule", "heatmap": HEATMAPS}
+"""The case that the task of each generator is made of."""
 RECOMPUTED = ("recompute, offload", HEATMAPS)
 """The cases with activation checkpointing."""
 OFFLOADED = "recompute, offload"
@@ -163,12 +166,16 @@ def cases(num_workers: int) -> list[str]:
     return [case for case in CASES if num_workers < 3 or ("precision" not in CASES[case] and case not in RECOMPUTED)]
 
 
-def train_all(folder: Path, size: str) -> None:
-    """Some steps of every case at every ZeRO stage; and a run that is handed from one stage to another half-way."""
-    tasks = {name: run(case, size).make_task() for name, case in (("residual", "rule"), ("heatmap", HEATMAPS))}
+def train_all(folder: Path, size: str, device: str = "cpu", chosen: Sequence[str] = ()) -> None:
+    """Some steps of all cases, or those chosen, at every ZeRO stage; and a run that is handed from one stage to another
+    half-way.
+    """
+    if size != "full":
+        pose.DISCRIMINATOR_WIDTHS, HeatmapLifter.CHANNELS = WIDTHS, CHANNELS
+    make_task = cache(lambda generator: run(FIRST[generator], size).make_task(device))
     steps, saved = STEPS[size], {}
-    for case in cases(world_size()):
-        pristine, training = tasks[CASES[case].get("generator", "residual")], run(case, size).training
+    for case in chosen or cases(world_size()):
+        pristine, training = make_task(CASES[case].get("generator", "residual")), run(case, size).training
         if world_size() == 1:
             for label, rounded in ((PLAIN, False), (ROUNDED, True)):
                 plain = Player(pristine, case, training, None, rounded=rounded)
@@ -181,8 +188,8 @@ def train_all(folder: Path, size: str) -> None:
                 saved[zero_stage] = player.state(), player.progress
             player.train_to(steps)
             player.write(folder / case / f"stage {zero_stage}")
-    for before, after in CHANGES[world_size()]:
-        player = Player(tasks["residual"], CONTINUED, run(CONTINUED, size).training, after, spoilt=True)
+    for before, after in CHANGES[world_size()] if saved else ():
+        player = Player(make_task("residual"), CONTINUED, run(CONTINUED, size).training, after, spoilt=True)
         player.load(*saved[before])
         player.train_to(steps)
         player.write(folder / CONTINUED / f"stage {before} to {after}")
@@ -190,8 +197,6 @@ def train_all(folder: Path, size: str) -> None:
 
 def main(own_rank: str, num_workers: str, folder: str, size: str) -> None:
     torch.set_num_threads(1)
-    if size != "full":
-        pose.DISCRIMINATOR_WIDTHS, HeatmapLifter.CHANNELS = WIDTHS, CHANNELS
     os.environ["LOCAL_RANK"] = own_rank
     place = {"rank": int(own_rank), "world_size": int(num_workers), "timeout": timedelta(seconds=120)}
     dist.init_process_group("gloo", init_method=Path(folder, "meeting-point").as_uri(), **place)

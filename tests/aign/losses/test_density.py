@@ -10,8 +10,12 @@ from scipy import integrate, stats
 from aign.losses.density import Density, cauchy_nll, normal_nll, student_t_nll
 from aign.losses.robust import rho
 
-X = torch.linspace(-6, 6, 25, dtype=torch.float64)
+POINTS = np.linspace(-6, 6, 25)
 EVERY_ALPHA = pytest.mark.parametrize("alpha", [0.0, 0.2, 1.0, 1.9, 2.0, 3.0, math.inf])
+
+
+def points():
+    return torch.from_numpy(POINTS).to(torch.get_default_device())
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 3.0, math.inf])
@@ -23,10 +27,10 @@ def test_area_is_one(alpha):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_cauchy_and_normal_are_members(dtype):
-    x, density = X.to(dtype), Density()
+    x, density = points().to(dtype), Density()
     normal, cauchy = stats.norm(scale=0.7), stats.cauchy(scale=0.7 * math.sqrt(2))
     for alpha, member, other in ((2.0, normal_nll, normal), (0.0, cauchy_nll, cauchy)):
-        expected = torch.from_numpy(-other.logpdf(X.numpy())).to(dtype)
+        expected = torch.from_numpy(-other.logpdf(POINTS)).to(x)
         torch.testing.assert_close(member(x, 0.7), expected)
         torch.testing.assert_close(member(x, torch.tensor([0.7], dtype=dtype)), expected)
         torch.testing.assert_close(density.nll(x, alpha, 0.7), expected, atol=2e-6, rtol=1e-6)
@@ -38,22 +42,22 @@ def test_cauchy_and_normal_are_members(dtype):
 @pytest.mark.parametrize("degrees", [0.5, 1.0, 3.0, 39.0, 41.0, 1e4, 1e8])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
 def test_student_t(degrees, dtype, tolerance):
-    expected = torch.from_numpy(-stats.t(degrees, scale=0.7).logpdf(X.numpy())).to(dtype)
-    loss = student_t_nll(X.to(dtype), torch.tensor([degrees], dtype=dtype), 0.7)
+    expected = torch.from_numpy(-stats.t(degrees, scale=0.7).logpdf(POINTS)).to(torch.get_default_device(), dtype)
+    loss = student_t_nll(points().to(dtype), torch.tensor([degrees], dtype=dtype), 0.7)
     tolerance = max(tolerance, 1e-8 if degrees > 1e4 else 0)  # scipy's own
     torch.testing.assert_close(loss, expected, atol=tolerance, rtol=tolerance)
 
 
 @EVERY_ALPHA
 def test_likelihood_is_a_shifted_loss(alpha):
-    x = X / 3  # beyond, the loss for alpha = inf leaves no digits for the shift
+    x = points() / 3  # beyond, the loss for alpha = inf leaves no digits for the shift
     shift = Density().nll(x, alpha, 0.7) - rho(x, alpha, 0.7)
     torch.testing.assert_close(shift, shift[:1].expand_as(shift))
-    assert Density().nll(X, torch.tensor(-0.5), 0.7).isinf().all()  # no such density
+    assert Density().nll(points(), torch.tensor(-0.5), 0.7).isinf().all()  # no such density
 
 
 def test_likelihood_slopes():
-    x = X[::3].clone().requires_grad_()
+    x = points()[::3].clone().requires_grad_()
     alpha = torch.tensor([[0.1], [1.0], [1.9], [2.4]], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, a, c: Density().nll(x, a, c), (x, alpha, scale), rtol=2e-3, atol=1e-5)

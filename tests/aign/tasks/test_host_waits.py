@@ -4,22 +4,20 @@ Steps run on the meta device, where tensors have no values: whatever looks at on
 tensors of two devices. What would run there, but make the host wait for a GPU, is refused by ``NoWaiting``.
 """
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import Adam
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from aign.errors import UserError
 from aign.tasks import TASKS
-from aign.training import players
 from aign.training.acceleration import Acceleration
 from aign.training.loop import draw_batch, infer_all
+from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
+from tests.far_device import what_the_meta_device_lacks
 
 IMAGES = {"num_images": 60, "size": 48, "width": 8, "discriminator_width": 4}
 SMALL = {
@@ -69,10 +67,9 @@ def tensors_in(tree):
 
 
 @pytest.fixture(autouse=True)
-def what_the_meta_device_lacks(monkeypatch):
-    """Fused Adam and autocast know no meta device."""
-    monkeypatch.setattr(players, "Adam", lambda parameters, fused, **options: Adam(parameters, **options))
-    monkeypatch.setattr(torch, "autocast", lambda *device, **options: nullcontext())
+def meta_device():
+    with what_the_meta_device_lacks():
+        yield
 
 
 def make(name, preset, options):
@@ -91,7 +88,7 @@ def make(name, preset, options):
 
 def take_steps(run, task, how=None):
     """A step of each stage, with its batch."""
-    engines = players.make_engines(task, run.training, how=how or Acceleration())
+    engines = make_engines(task, run.training, how=how or Acceleration())
     for number, stage in enumerate(task.stages):
         with NoWaiting():
             batch = draw_batch(task, stage, run.training, number)

@@ -71,6 +71,17 @@ def test_checkpointing_keeps_fewer_activations(plain, rng):
     assert kept(accelerate(plain, HOW["activation_checkpointing"])) < 0.5 * before
 
 
+def test_activations_can_be_recomputed_in_a_compiled_network(plain, rng, monkeypatch):
+    eager = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda network, **how: eager(network, backend="aot_eager", **how))
+    images, found = torch.randn(5, 2, 6, 6, generator=rng), []
+    for how in (Acceleration(), Acceleration(compile=True, activation_checkpointing=True)):
+        network = accelerate(copy.deepcopy(plain), how)
+        network(images).square().sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()] + list(network.buffers()))
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize("option", ["channels_last", "activation_checkpointing"])
 def test_what_has_nothing_to_act_on_is_refused(option, plain):
     how = Acceleration(**{option: True})
