@@ -162,7 +162,8 @@ def _refusal(kind: type, values: dict[str, Any], error: ValidationError) -> NotT
     if choices and first["type"] == "literal_error":
         reason = f"{subject}not one of {', '.join(choices)}"
         return NotTrainable(f"{name} = {shown}", reason, did_you_mean(str(wrong), choices))
-    reason = subject + _REASONS.get(first["type"], f"of type {type(wrong).__name__}")
+    kind_of_wrong = "no value" if wrong is None else f"of type {type(wrong).__name__}"
+    reason = subject + _REASONS.get(first["type"], kind_of_wrong)
     return NotTrainable(f"{name} = {shown}", reason, f"give {in_words(annotation)}")
 
 

@@ -4,15 +4,19 @@ A file is written under another name and renamed, so a reader sees the old conte
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from aign.errors import UserError
 
 _PROBE = bytes(1 << 16)
+_DISK_ERROR = re.compile(r"I/O error: (.*?)(?: \(os error \d+\))?$")
 _REMEDY = "choose a place that you may write to and that has room"
 
 
@@ -20,7 +24,7 @@ def check_file(path: Path) -> None:
     """Raises UserError unless the file can be written. Nothing is made, and what is there stays."""
     if path.parts and path.parts[0].endswith(":"):
         raise UserError(path, "is not a place on this machine", "give a local path")
-    with _disk_errors(path):
+    with disk_errors(path):
         if path.is_dir():
             raise UserError(path, "is a folder, not a file", "give the name of a file")
         if not path.exists() or path.is_file():
@@ -31,13 +35,13 @@ def check_file(path: Path) -> None:
 
 def check_folder(folder: Path) -> None:
     """Raises UserError unless files can be written into the folder, which need not be there yet."""
-    with _disk_errors(folder):
+    with disk_errors(folder):
         _check_room(folder)
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file and the folders above it. Raises UserError for an error of the disk."""
-    with _disk_errors(path):
+    with disk_errors(path):
         if path.exists() and not path.is_file():  # a pipe or a device: nothing may take its place
             path.write_bytes(content)
             return
@@ -58,7 +62,7 @@ def filling(folder: Path) -> Iterator[Path]:
 
     Other files that are there already stay. Raises UserError for an error of the disk.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".aign-", dir=folder))
@@ -86,9 +90,14 @@ def _check_room(folder: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an error of the disk, as Python or safetensors tell it, into a UserError about what was to be written."""
     try:
         yield
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise UserError(path, f"cannot be written ({reason})", _REMEDY) from None
+    except SafetensorError as error:
+        if not (said := _DISK_ERROR.search(str(error))):
+            raise
+        raise UserError(path, f"cannot be written ({said[1].lower()})", _REMEDY) from None

@@ -1,6 +1,7 @@
 """A trained generator with its task: infer, draw, save and load. Needs neither Ray nor DeepSpeed."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -88,9 +89,9 @@ def load(folder: Path | str, *, device: DeviceOption = "auto") -> Trained:
     folder = Path(folder)
     config_file, weights_file = folder / "config.json", folder / "generator.safetensors"
     remedy = "give the folder RUN/export, or what aign export wrote"
-    if not (config_file.is_file() and weights_file.is_file()):
+    if not (os.path.isfile(config_file) and os.path.isfile(weights_file)):
         inside = folder / "export"
-        found = f"give {inside}" if (inside / weights_file.name).is_file() else remedy
+        found = f"give {inside}" if os.path.isfile(inside / weights_file.name) else remedy
         raise UserError(folder, f"is not an export (it has no {config_file.name} and {weights_file.name})", found)
     try:
         stored = read_json(config_file.read_bytes(), config_file, StoredExport, remedy)

@@ -19,6 +19,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from aign.outputs import disk_errors
 from aign.tasks.base import Evaluation, Stage, Task
 from aign.training.loop import Progress
 from aign.training.step import Engines
@@ -102,8 +103,9 @@ class RunWriter:
 
         def write_and_send() -> None:
             self._send_event_file()
-            folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
-            write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
+            with disk_errors(Path(tempfile.gettempdir())):
+                folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
+                write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
             self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
             folder.parent.rmdir()
             for step in old:

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from aign.outputs import disk_errors
 from aign.tasks.base import Task
 from aign.trained import write_export
 from aign.training.engine import TorchEngine
@@ -197,14 +198,15 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
     weights = engines.generator.state().averaged_weights
     if recorder.writer is None:
         return None
-    folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
-    write_export(
-        folder,
-        job.run,
-        task.facts(),
-        evaluation,
-        progress=progress,
-        generator=task.deployed(weights),
-        renderer=renderer_buffers(task),
-    )
+    with disk_errors(Path(tempfile.gettempdir())):
+        folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
+        write_export(
+            folder,
+            job.run,
+            task.facts(),
+            evaluation,
+            progress=progress,
+            generator=task.deployed(weights),
+            renderer=renderer_buffers(task),
+        )
     return folder

@@ -1,5 +1,6 @@
 """Arrays that other programs have put into npz files, checked against what is expected. Nothing is unpickled."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def read_columns(path: Path, columns: Mapping[str, Column], missing: str) -> dic
 
 def read_npz(path: Path, missing: str, damaged: str) -> dict[str, np.ndarray]:
     """All arrays of an npz file. Raises UserError, with one remedy or the other, if they cannot be read."""
-    if not path.is_file():  # to open a pipe is to wait for its other end
+    if not os.path.isfile(path):  # to open a pipe is to wait for its other end
         raise UserError(path, "no such file", missing)
     try:
         with np.load(path, allow_pickle=False) as file:

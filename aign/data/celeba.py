@@ -8,6 +8,7 @@ lists may lie in ``Anno`` and ``Eval``, the images in ``Img``, as they are publi
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from aign.data.file_tree import FileTree
@@ -22,6 +23,7 @@ CROP_PX = 148
 _FOLDER = "img_align_celeba"
 _ATTRIBUTES, _PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 _IDENTITY, _LANDMARKS = "identity_CelebA.txt", "list_landmarks_align_celeba.txt"
+_LARGEST = 2**53  # beyond it floats skip whole numbers
 _LISTS: dict[str, dict] = {
     _ATTRIBUTES: {"skiprows": 1},  # how many rows there are; then the columns' names
     _PARTITION: {"header": None, "names": ["file", "split"], "index_col": "file"},
@@ -84,10 +86,14 @@ def _list(tree: FileTree, name: str, **layout) -> pd.DataFrame:
     if path is None:
         raise UserError(f"{tree.source}/{name}", "no such file", f"put CelebA's {name} there")
     try:
-        table = pd.read_csv(io.BytesIO(tree.read(path)), sep=r"\s+", **layout)
-        numbers = table.astype("int64")
-        _check(bool((numbers == table.astype("float64")).all(axis=None)), tree, path, "numbers that are not whole")
-        return numbers
+        table = pd.read_csv(io.BytesIO(tree.read(path)), sep=r"\s+", dtype=str, **layout)
+    except UnicodeDecodeError:
+        raise UserError(f"{tree.source}/{path}", "is not UTF-8", "copy it again") from None
     except (ValueError, pd.errors.ParserError) as error:
         reason = f"is not in CelebA's layout ({str(error).splitlines()[0]})"
         raise UserError(f"{tree.source}/{path}", reason, "copy it again") from None
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    for row, column in np.argwhere(~(numbers % 1 == 0) | (numbers.abs() > _LARGEST)):
+        found = f"{table.iat[row, column]!r} for {table.index[row]}, which is no whole number"
+        _check(False, tree, path, found)
+    return numbers.astype("int64")

@@ -65,7 +65,7 @@ class FileTree:
 class _LocalFiles:
     def __init__(self, source: str) -> None:
         place = Path(source).expanduser()
-        self.is_folder = not place.is_file()
+        self.is_folder = not os.path.isfile(place)
         self._root = place if self.is_folder else place.parent
         self._only = place.name
 

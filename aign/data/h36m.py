@@ -135,7 +135,7 @@ def _read_plain(path: Path) -> dict[str, np.ndarray]:
 
 
 def _must_exist(path: Path, remedy: str) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(path, "no such file", remedy)
 
 

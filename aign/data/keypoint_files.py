@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,9 +123,9 @@ def _why_not(person: Float[Tensor, "joints 2"], skeleton: Skeleton) -> str:
 
 
 def _content(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(path, "is a folder", "give one .json or .csv file of keypoints, with all people in it")
-    if not path.exists():
+    if not os.path.exists(path):  # nor could be: Path.exists raises OSError for a name that is too long
         raise UserError(path, "no such file", "give a .json or .csv file of keypoints")
     content = FileTree(path).read(path.name)
     if kind := foreign_file(content):

@@ -13,8 +13,8 @@ def data_file(*parts: str) -> Path:
         raise UserError("AIGN_DATA", "is not set", f"set it to the folder that holds {'/'.join(parts)}")
     path = Path(root, *parts)
     remedy = f"put {'/'.join(parts)} into the folder AIGN_DATA names, now {root}"
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(path, "no such file", remedy)
-    if not (path.is_file() or path.is_dir()):
+    if not (os.path.isfile(path) or os.path.isdir(path)):
         raise UserError(path, "is a pipe, a socket or a device", remedy)  # it would be waited for, perhaps for ever
     return path

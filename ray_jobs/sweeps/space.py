@@ -239,9 +239,9 @@ class Space:
 
 def _read_file(file: Path) -> dict[str, list[str]]:
     try:
-        entries = tomllib.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"--space-file {file}", str(error), "give a TOML file: OPTION = VALUE or a list") from None
+        entries = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"--space-file {file}", _why_not(error), "give a TOML file: OPTION = VALUE or a list") from None
     found = {}
     for name, values in entries.items():
         listed = values if isinstance(values, list) else [values]
@@ -249,6 +249,18 @@ def _read_file(file: Path) -> dict[str, list[str]]:
             raise UserError(f"--space-file {file}", f"{name} is neither a value nor a list of values", "write one")
         found[name.replace("-", "_")] = [str(value) for value in listed]
     return found
+
+
+def _why_not(error: Exception) -> str:
+    """Why a file of TOML could not be read."""
+    match error:
+        case OSError():
+            return f"cannot be read ({(error.strerror or type(error).__name__).lower()})"
+        case UnicodeDecodeError():
+            return "is not UTF-8"
+        case RecursionError():
+            return "is nested too deep"
+    return f"is not TOML ({error})"
 
 
 def _check_alternatives(name: str, spellings: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz import guard, images, keypoints, motion, options, places, runs, spaces, tables, world
+from tests.fuzz import guard, images, keypoints, motion, options, places, runs, spaces, sweeps, tables, world
 from tests.fuzz.case import Field, Lay, Outcome
 from tests.fuzz.guard import Heard
 
-MODULES = (keypoints, images, tables, motion, runs, spaces, options, places)
+MODULES = (keypoints, images, tables, motion, runs, sweeps, spaces, options, places)
 FIELDS: Mapping[str, Field] = {name: field for module in MODULES for name, field in module.FIELDS.items()}
 
 

@@ -1,5 +1,6 @@
 """Stored runs with damage: config.json, checkpoints, metrics and attempts, exports, sweeps."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -71,7 +72,7 @@ def _config(verb: str, content: Any, **about: Any) -> Lay:
     def with_config(folder: Path) -> Call:
         run = lay(verb.removesuffix(" all"), folder)
         path = run / ("export/config.json" if verb == "load" else "config.json")
-        _rewrite(path, content)
+        rewrite(path, content)
         if verb == "report all":
             shutil.move(run, run.with_name("damaged"))
             world.copy("pose", folder)
@@ -80,14 +81,14 @@ def _config(verb: str, content: Any, **about: Any) -> Lay:
     return with_config
 
 
-def _rewrite(path: Path, content: Any) -> None:
+def rewrite(path: Path, content: Any) -> None:
     if callable(content):
         tree = json.loads(path.read_bytes())
         content = content(tree) or tree
     path.write_bytes(content if isinstance(content, bytes) else mutations.as_json(content).encode())
 
 
-def _without(*fields: str) -> Callable[[dict], None]:
+def without(*fields: str) -> Callable[[dict], None]:
     def change(tree: dict) -> None:
         *outer, last = fields
         for field in outer:
@@ -97,7 +98,7 @@ def _without(*fields: str) -> Callable[[dict], None]:
     return change
 
 
-def _with(value: Any, *fields: str) -> Callable[[dict], None]:
+def put(value: Any, *fields: str) -> Callable[[dict], None]:
     def change(tree: dict) -> None:
         *outer, last = fields
         for field in outer:
@@ -118,21 +119,21 @@ CONFIG: dict[str, Lay] = {
     "deep": _config("predict", mutations.DEEP_MARK, nonsense=True),
     "not UTF-8": _config("predict", b"\xff\xfe\0{", nonsense=True),
     "a foreign folder beside a run": _config("report all", {"name": "x"}, sound=True),
-    "no facts": _config("predict", _without("facts"), nonsense=True),
-    "half a skeleton": _config("predict", _without("facts", "skeleton", "parents"), nonsense=True),
-    "options are a list": _config("predict", _with([1], "options"), nonsense=True),
-    "training is a text": _config("predict", _with("x", "training"), nonsense=True),
-    "a choice that is none": _config("predict", _with("quaternion", "options", "rotation"), nonsense=True),
-    "data that is none": _config("predict", _with("CMU", "options", "data"), nonsense=True),
-    "a width of text": _config("predict", _with("16", "options", "width"), nonsense=True),
-    "an unknown option": _config("predict", _with(1, "options", "nope"), nonsense=True),
-    "an infinite rate": _config("predict", _with(float("inf"), "training", "generator_lr"), nonsense=True),
-    "another task": _config("predict", _with("nope", "task"), nonsense=True),
-    "report without placement": _config("report", _without("placement")),
-    "report without versions": _config("report", _without("versions")),
-    "an export without progress": _config("load", _without("progress"), nonsense=True),
-    "an export whose facts are null": _config("load", _with(None, "facts"), nonsense=True),
-    "an export whose run is a list": _config("load", _with([], "run"), nonsense=True),
+    "no facts": _config("predict", without("facts"), nonsense=True),
+    "half a skeleton": _config("predict", without("facts", "skeleton", "parents"), nonsense=True),
+    "options are a list": _config("predict", put([1], "options"), nonsense=True),
+    "training is a text": _config("predict", put("x", "training"), nonsense=True),
+    "a choice that is none": _config("predict", put("quaternion", "options", "rotation"), nonsense=True),
+    "data that is none": _config("predict", put("CMU", "options", "data"), nonsense=True),
+    "a width of text": _config("predict", put("16", "options", "width"), nonsense=True),
+    "an unknown option": _config("predict", put(1, "options", "nope"), nonsense=True),
+    "an infinite rate": _config("predict", put(float("inf"), "training", "generator_lr"), nonsense=True),
+    "another task": _config("predict", put("nope", "task"), nonsense=True),
+    "report without placement": _config("report", without("placement")),
+    "report without versions": _config("report", without("versions")),
+    "an export without progress": _config("load", without("progress"), nonsense=True),
+    "an export whose facts are null": _config("load", put(None, "facts"), nonsense=True),
+    "an export whose run is a list": _config("load", put([], "run"), nonsense=True),
 }
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -192,17 +193,32 @@ def _believed(checkpoint: Path) -> None:
     rehashed(checkpoint, state)
 
 
-def _resume(change: Callable[[dict], Any], **about: Any) -> Lay:
-    """The only checkpoint of a run that goes on, with a state that says something else and a hash that is right."""
+def _passes_over(change: Callable[[dict], Any]) -> Lay:
+    """A run whose only checkpoint is of such a state begins anew."""
 
-    def resume(folder: Path) -> Call:
+    def with_state(folder: Path) -> Call:
+        goes_on = _says("resume", change, sound=True)(folder)
+
+        def run() -> None:
+            goes_on.run()
+            assert json.loads((folder / RUN / "attempts/002.json").read_bytes())["start_step"] == 0
+
+        return dataclasses.replace(goes_on, run=run)
+
+    return with_state
+
+
+def _says(verb: str, change: Callable[[dict], Any], **about: Any) -> Lay:
+    """The only checkpoint of a run, with a state that says something else and a hash that is right."""
+
+    def with_state(folder: Path) -> Call:
         checkpoint = unfinished(folder) / BEFORE
         state = _state(checkpoint)
         changed = change(state)
         rehashed(checkpoint, state if changed is None else changed)
-        return call("resume", folder, **about)
+        return call(verb, folder, **about)
 
-    return resume
+    return with_state
 
 
 def _weights(verb: str, change: Callable[[Path], Any], believed: bool = True, **about: Any) -> Lay:
@@ -241,24 +257,36 @@ def _wider(path: Path) -> None:
     )
 
 
+IMPOSSIBLE: dict[str, Callable[[dict], Any]] = {
+    **{f"step is {value!r}": put(value, "progress", "step") for value in ("x", 2.5, 1e20, None, -3, True)},
+    "stage 99": put(99, "progress", "stage"),
+    "stage -1": put(-1, "progress", "stage"),
+    "an unknown field of progress": put(1, "progress", "nope"),
+    "no updates": put({}, "engines", "generator", "updates"),
+    "files are null": put(None, "files"),
+    "files above the folder": put({"../../config.json": "0"}, "files"),
+    "engines of another name": put({"../x": {}}, "engines"),
+    "no engines": put({}, "engines"),
+    "a state that is null": lambda state: "null",
+    "a state that is deep": put(mutations.DEEP_MARK, "deep"),
+}
+"""States that no run can be in, or that are none."""
+
 CHECKPOINT: dict[str, Lay] = {
-    **{f"step is {value!r}": _resume(_with(value, "progress", "step")) for value in ("x", 2.5, 1e20, None, -3, True)},
-    "stage 99": _resume(_with(99, "progress", "stage")),
-    "stage -1": _resume(_with(-1, "progress", "stage")),
-    "an unknown field of progress": _resume(_with(1, "progress", "nope")),
-    "no updates": _resume(lambda state: _with({}, "engines", "generator", "updates")(state)),
-    "files are null": _resume(_with(None, "files")),
-    "files above the folder": _resume(_with({"../../config.json": "0"}, "files")),
-    "engines of another name": _resume(_with({"../x": {}}, "engines")),
-    "no engines": _resume(_with({}, "engines")),
-    "format 99": _resume(_with(99, "format")),
-    "no format": _resume(_without("format")),
-    "a state that is null": _resume(lambda state: "null"),
-    "a state that is deep": _resume(_with(mutations.DEEP_MARK, "deep")),
+    **{f"resume, {what}": _passes_over(change) for what, change in IMPOSSIBLE.items()},
+    # --from takes the weights and begins at the first stage, whichever the checkpoint was in
+    **{f"from, {what}": _says("from", change, nonsense=what != "stage 99") for what, change in IMPOSSIBLE.items()},
+    # another version's is sound, perhaps: to pass over it would be to train again, and to remove it in time
+    **{
+        f"{verb}, {what}": _says(verb, change, nonsense=True)
+        for verb in ("resume", "from")
+        for what, change in {"format 99": put(99, "format"), "no format": without("format")}.items()
+    },
     "resume with weights of nan": _weights("resume", _all_nan),
     "predict with weights of nan": _weights("predict", _all_nan, nonsense=True),
     "load weights of nan": _weights("load", _all_nan, nonsense=True),
-    "predict with weights of another task": _weights("predict", _of_another_task, nonsense=True),
+    # the checkpoint before it is whole
+    "predict with weights of another task": _weights("predict", _of_another_task, sound=True),
     "load weights of another task": _weights("load", _of_another_task, nonsense=True),
     "resume with weights of another task": _weights("resume", _of_another_task),
     "from weights of another task": _weights("from", _of_another_task, nonsense=True),
@@ -329,65 +357,8 @@ METRICS: dict[str, Lay] = {
     "resume with a cut export": _file("resume", "export/config.json", b'{"run": {'),
 }
 
-# --- sweeps -----------------------------------------------------------------------------------------------------------
-
-
-def lay_sweep(folder: Path) -> Path:
-    """A sweep of two trials, one over."""
-    from ray_jobs.sweeps.plan import plan
-
-    sweep = plan(list(world.SWEEP))
-    place = folder / "runs" / "sweep"
-    point = {"generator_lr": 0, "generator_lr.0.0": 0.001}
-    stretch = {"run": "trials/000/0", "values": {"generator_lr": "0.001"}}
-    metrics = {"torso_aligned_mm": 99.0, "mpjpe_mm": 120.0}
-    over = {"status": "finished", "path": [stretch], "objective": 99.0, "step": 4, "clock": 4, "metrics": metrics}
-    records = ({"trial": 0, "point": point, **over, "history": [[4, 99.0]]}, {"trial": 1, "point": point})
-    for i, record in enumerate(records):
-        (place / "trials" / f"{i:03d}").mkdir(parents=True)
-        (place / "trials" / f"{i:03d}" / "trial.json").write_text(json.dumps(record))
-    (place / "sweep.json").write_text(json.dumps(sweep.to_json()))
-    return place
-
-
-def draw_sweep(random: Random, folder: Path) -> Call:
-    place = lay_sweep(folder)
-    path = place / random.choice(("sweep.json", "sweep.json", "trials/000/trial.json"))
-    if random.random() < 0.25:
-        path.write_bytes(mutations.damaged(random, path.read_bytes()))
-    else:
-        path.write_text(mutations.as_json(mutations.bent(random, json.loads(path.read_bytes()))))
-    if random.random() < 0.4:
-        return command("sweep", *world.SWEEP, "--dry-run")
-    return command("report", "runs/sweep", results=("report.html",))
-
-
-def _sweep(name: str, content: Any, *words: str, **about: Any) -> Lay:
-    def with_sweep(folder: Path) -> Call:
-        _rewrite(lay_sweep(folder) / name, content)
-        return command(*(words or ("report", "runs/sweep")), results=("report.html",), **about)
-
-    return with_sweep
-
-
-GO_ON = ("sweep", *world.SWEEP, "--dry-run")
-SWEEPS: dict[str, Lay] = {
-    "whole": _sweep("sweep.json", lambda tree: None, sound=True),
-    "goes on": _sweep("sweep.json", lambda tree: None, *GO_ON, sound=True),
-    "null": _sweep("sweep.json", None, nonsense=True),
-    "goes on with null": _sweep("sweep.json", None, *GO_ON, nonsense=True),
-    "goes on with a cut file": _sweep("sweep.json", b'{"sweep": {', *GO_ON, nonsense=True),
-    "deep": _sweep("sweep.json", mutations.DEEP_MARK, nonsense=True),
-    "a trial that is null": _sweep("trials/000/trial.json", None),
-    "a trial that is deep": _sweep("trials/000/trial.json", mutations.DEEP_MARK),
-    "a trial without a point": _sweep("trials/000/trial.json", _without("point")),
-    "a trial's objective is text": _sweep("trials/000/trial.json", _with("x", "objective")),
-    "a stray trial": _sweep("trials/000/trial.json", lambda tree: _with(7.5, "trial")(tree)),
-}
-
 FIELDS = {
     "config": Field(draw_config, CONFIG),
     "checkpoints": Field(draw_checkpoint, CHECKPOINT),
     "metrics": Field(draw_metrics, METRICS),
-    "sweeps": Field(draw_sweep, SWEEPS),
 }

@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import resource
+import tempfile
 
 import pytest
 import torch
@@ -282,3 +284,19 @@ def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, mon
     writer._thread.shutdown(wait=True)
     events = "tensorboard/events.out.tfevents.001-000000"
     assert order == ["metrics/001-000000.jsonl", events, "checkpoints/step_0000004"]
+
+
+@pytest.fixture
+def little_room():
+    """No file may grow, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_named(write_run, little_room, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError) as full:
+        write_run({4: None})
+    assert full.value.value == tmp_path

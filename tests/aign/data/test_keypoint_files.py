@@ -144,9 +144,10 @@ def test_a_pipe_is_not_waited_for(skeleton, tmp_path):
         read_keypoints(tmp_path / "a.json", skeleton)
 
 
-def test_a_missing_file_is_named(skeleton, tmp_path):
+@pytest.mark.parametrize("name", ["a.json", "x" * 300])
+def test_a_missing_file_is_named(name, skeleton, tmp_path):
     with pytest.raises(UserError, match="no such f"):
-        read_keypoints(tmp_path / "a.json", skeleton)
+        read_keypoints(tmp_path / name, skeleton)
 
 
 def test_crop_makes_people_as_large_and_central_as_in_training(keypoints):

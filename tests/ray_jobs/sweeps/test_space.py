@@ -119,8 +119,16 @@ def test_a_file_without_values_is_refused(tmp_path, text):
         Space.read([], tmp_path / "space.toml")
 
 
-def test_a_file_that_cannot_be_read_and_a_grid_of_ranges_are_refused(tmp_path, space):
-    with pytest.raises(UserError, match="space-file"):
-        Space.read([], tmp_path / "absent.toml")
+@pytest.mark.parametrize("content", [None, b"\xff", b"alpha =", b"alpha = " + b"[" * 50_000 + b"]" * 50_000])
+def test_a_file_that_cannot_be_read_is_refused(content, tmp_path):
+    file = tmp_path / "space.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        Space.read([], file)
+    assert refused.value.value == f"--space-file {file}"
+
+
+def test_a_grid_of_ranges_is_refused(space):
     with pytest.raises(UserError, match="no end of values"):
         space.grid(100)
