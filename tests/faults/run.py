@@ -129,6 +129,11 @@ class Run:
         if status := self.wait():
             raise Unexpected(f"ended with status {status}: {self.last_line()}")
 
+    def heard(self, said: bytes) -> None:
+        """Keep what the command said through a stream of the drill's own."""
+        with self._log.open("ab") as log:
+            log.write(said)
+
     def said(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 

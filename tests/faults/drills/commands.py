@@ -73,8 +73,11 @@ def closed_pipe(run: Run) -> None:
     reader, writer = os.pipe()
     run.start(stdout=writer, stderr=writer)
     os.close(writer)
-    run.wait_for_checkpoint(MOMENT)
-    os.close(reader)
+    try:
+        run.wait_for_checkpoint(MOMENT)
+    finally:
+        run.heard(os.read(reader, 1 << 16))
+        os.close(reader)
     run.finish()
 
 
