@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo test lint bench equality gpu faults fuzz cluster-test
+.PHONY: install demo test lint bench equality gpu faults soak fuzz cluster-test
 
 install: $(INSTALLED)
 
@@ -39,6 +39,9 @@ gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))
 
 faults: $(INSTALLED)
 	$(BIN)/python -m tests.faults
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz

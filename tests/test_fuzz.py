@@ -1,6 +1,7 @@
 """The harness of ``python -m tests.fuzz``: it sees each way in which a case can end."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -111,3 +112,11 @@ def test_a_seeded_case_is_the_same_again(category, tmp_path):
 def test_one_case_needs_its_category():
     with pytest.raises(SystemExit):
         parse(["--case", "7"])
+
+
+def test_a_hundred_cases_end_as_they_should():
+    """In a process of its own: it keeps Ray from starting, and much else."""
+    words = [sys.executable, "-m", "tests.fuzz", "--cases", "100"]
+    fuzz = subprocess.run(words, capture_output=True, text=True)
+    assert fuzz.returncode == 0, fuzz.stdout + fuzz.stderr
+    assert "100 cases, seed 0" in fuzz.stdout

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,16 @@ def test_the_demo_is_a_valid_training_command():
     job = parse(words[2:]).job
     assert job.run.preset == "aign"
     assert str(job.placement.workers) == "2"
+
+
+def test_what_make_is_said_to_do_it_can():
+    """What takes long is looked at, not run: the tests of each run a part of it."""
+    text = (ROOT / "README.md").read_text()
+    targets = sorted(set(re.findall(r"`make ([\w-]+)`", text)))
+    assert {"test", "faults", "soak", "fuzz"} <= set(targets)
+    make = ["make", "--no-print-directory", "-n", *targets]
+    printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    modules = re.findall(r"-m (tests\S+)", printed) + re.findall(r"`python -m (tests[\w.]+)", text)
+    assert len(modules) >= 5
+    for module in modules:
+        assert find_spec(module), module

@@ -71,8 +71,8 @@ def _endpoint(text: str) -> str:
 
 
 @contextlib.contextmanager
-def store(where: str, bucket: str) -> Iterator[str]:
-    """An address to write runs to, removed at the end; the environment names its endpoint."""
+def store(where: str, bucket: str, prefix: str | None = None) -> Iterator[str]:
+    """An address to write runs to; the environment names its endpoint. What has a given ``prefix`` stays at the end."""
     with contextlib.ExitStack() as closing:
         if where == "moto":
             os.environ.pop("AWS_PROFILE", None)
@@ -81,8 +81,9 @@ def store(where: str, bucket: str) -> Iterator[str]:
             where = closing.enter_context(serve())
         os.environ["AWS_ENDPOINT_URL"] = where
         make_bucket(bucket)
-        prefix = f"drills-{uuid.uuid4().hex[:8]}"
-        closing.callback(Store(f"s3://{bucket}").remove, prefix)
+        if prefix is None:
+            prefix = f"drills-{uuid.uuid4().hex[:8]}"
+            closing.callback(Store(f"s3://{bucket}").remove, prefix)
         yield f"s3://{bucket}/{prefix}"
 
 

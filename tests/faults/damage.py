@@ -1,5 +1,7 @@
 """Small damage to a file of a checkpoint."""
 
+import hashlib
+import json
 import re
 
 
@@ -18,6 +20,15 @@ def flip_number(data: bytes) -> bytes:
     if not found:
         raise ValueError("no number of generator updates")
     return _flip_bit(data, found.start(1), 1)  # 0 and 1, 2 and 3 ... 8 and 9 are one bit apart
+
+
+def other_format(data: bytes) -> bytes:
+    """The state.json of a sound checkpoint, as a later version of the program would write it."""
+    state = json.loads(data) | {"format": 99}
+    del state["sha256"]
+    return json.dumps(
+        state | {"sha256": hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}
+    ).encode()
 
 
 def _flip_bit(data: bytes, place: int, bit: int) -> bytes:

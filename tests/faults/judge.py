@@ -22,6 +22,10 @@ class Final:
     exported: dict[str, Tensor]
     tensors: dict[str, Tensor]  # of the last checkpoint, by player and name
 
+    def distance(self, other: "Final") -> float:
+        """0 if all bits of both are equal, else how far they are from the other's, as a share."""
+        return max(analysis.distance(self.exported, other.exported), analysis.distance(self.tensors, other.tensors))
+
 
 @dataclass(kw_only=True)
 class Verdict:
@@ -49,9 +53,9 @@ class Verdict:
         return f"({lost}{again}{self.weights})" if self.weights else ""
 
 
-def final(run: Run) -> Final | None:
-    """What a run left at its end; None if it has none."""
-    checkpoint = run.read(STEPS)
+def final(run: Run, steps: int = STEPS) -> Final | None:
+    """What a run of so many steps left at its end; None if it has none."""
+    checkpoint = run.read(steps)
     if checkpoint is None or not run.store.exists("export/config.json"):
         return None
     with tempfile.TemporaryDirectory(prefix="aign-faults-") as folder:
@@ -122,9 +126,7 @@ def _judge_metrics(verdict: Verdict, drill: Drill, lines: list[dict], reference:
 
 
 def _judge_weights(verdict: Verdict, drill: Drill, left: Final, reference: Final) -> None:
-    distance = max(
-        analysis.distance(left.exported, reference.exported), analysis.distance(left.tensors, reference.tensors)
-    )
+    distance = left.distance(reference)
     verdict.weights = "same bits" if distance == 0 else f"{distance:.1e} off"
     if distance > (0 if drill.same_weights else _LARGEST_DISTANCE):
         verdict.problems.append(f"weights differ from the undisturbed run's by {distance:.1e}")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -36,9 +36,9 @@ class Unexpected(Exception):
 class Run:
     """One run; everything that it starts ends with :meth:`end`."""
 
-    def __init__(self, name: str, storage: str, proxy: Proxy, folder: Path) -> None:
+    def __init__(self, name: str, storage: str, proxy: Proxy, folder: Path, options: Sequence[str] = OPTIONS) -> None:
         """``folder`` is for its temporary files and for what it says; its commands see the store through ``proxy``."""
-        self.name, self.storage, self.proxy, self.folder = name, storage, proxy, folder
+        self.name, self.storage, self.proxy, self.folder, self.options = name, storage, proxy, folder, options
         self.store = Store(storage) / name  # not through the proxy: to watch a run must not disturb it
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
@@ -63,20 +63,20 @@ class Run:
 
     def start(self, *options: str, workers: str = "2", address: str | None = None, **streams: int) -> None:
         """Start the command; the same again goes on with the run. ``streams`` are its standard output and error."""
-        argv = ["-m", "ray_jobs.train", "pose", *OPTIONS, "--workers", workers, *options]
+        argv = ["-m", "ray_jobs.train", "pose", *self.options, "--workers", workers, *options]
         self.start_process([*argv, "--storage", self.storage, "--name", self.name], address=address, **streams)
 
     def start_sweep(self) -> None:
         """Start a sweep of two trials, one after the other, the first of which is the run of ``start``."""
         space = ["--space", "adversarial-weight=0.02|0.01", "--search", "grid", "--max-concurrent", "1"]
-        argv = ["-m", "ray_jobs.sweep", "pose", *OPTIONS, "--workers", "2", *space]
+        argv = ["-m", "ray_jobs.sweep", "pose", *self.options, "--workers", "2", *space]
         self.start_process([*argv, "--storage", self.storage, "--name", self.name])
 
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator["Run"]:
         """The same run seen from another host: its commands share nothing with this one's but the store."""
-        folder = self.folder.parent / f"{self.folder.name}-elsewhere"
-        other = Run(self.name, self.storage, self.proxy, folder)
+        folder = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-", dir=self.folder.parent))
+        other = Run(self.name, self.storage, self.proxy, folder, self.options)
         try:
             yield other
         finally:
@@ -115,6 +115,10 @@ class Run:
         }
         kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "AWS_ENDPOINT_URL_S3")}
         return {**kept, **changes, **({"RAY_ADDRESS": address} if address else {})}
+
+    def is_alive(self) -> bool:
+        """Whether the command runs."""
+        return self._command is not None and self._command.poll() is None
 
     def wait(self, timeout_s: float = LONGEST_RUN_S) -> int:
         """The exit status of the command."""
@@ -203,17 +207,17 @@ class Run:
 
     def job_process(self) -> psutil.Process:
         """The process of the command that runs on a cluster as its job."""
-        found = [p for p in self._processes() if "ray_jobs.submissions.driver" in p.cmdline()]
+        found = [p for p in self.processes() if "ray_jobs.submissions.driver" in p.cmdline()]
         if len(found) != 1:
             raise Unexpected(f"{len(found)} jobs run on the cluster")
         return found[0]
 
     def _train_workers(self) -> list[psutil.Process]:
-        return [p for p in self._processes() if "RayTrainWorker" in " ".join(p.cmdline())]
+        return [p for p in self.processes() if "RayTrainWorker" in " ".join(p.cmdline())]
 
     def sender_of(self, client_port: int) -> psutil.Process:
         """The process that a connection to the store belongs to."""
-        for process in self._processes():
+        for process in self.processes():
             if any(c.laddr and c.laddr.port == client_port for c in process.net_connections()):
                 return process
         raise Unexpected("a request came from no process of this run")
@@ -227,7 +231,7 @@ class Run:
     def end(self) -> None:
         """Kill every process that came of what was started here."""
         for _ in range(50):
-            left = self._processes()
+            left = self.processes()
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
@@ -238,7 +242,8 @@ class Run:
                 return
             time.sleep(0.1)
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """All that came of what was started here and lives."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
