@@ -1,7 +1,59 @@
 """The one kind of error that a person, not a programmer, can mend."""
 
 import difflib
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterable
+
+_LIBRARIES = tuple(sysconfig.get_path(kind) + os.sep for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+OTHER_WORDS = {
+    "lr": ("generator-lr", "discriminator-lr"),
+    "learning-rate": ("generator-lr", "discriminator-lr"),
+    "epochs": ("steps",),
+    "num-epochs": ("steps",),
+    "max-steps": ("steps",),
+    "max-epochs": ("steps",),
+    "iterations": ("steps",),
+    "bs": ("batch-size",),
+    "per-device-train-batch-size": ("batch-size",),
+    "gradient-accumulation-steps": ("accumulate",),
+    "accumulate-grad-batches": ("accumulate",),
+    "gradient-clip-val": ("clip",),
+    "max-grad-norm": ("clip",),
+    "grad-clip": ("clip",),
+    "fp16": ("precision",),
+    "bf16": ("precision",),
+    "amp": ("precision",),
+    "scheduler": ("lr-schedule",),
+    "lr-scheduler": ("lr-schedule",),
+    "ema-decay": ("ema",),
+    "gpus": ("workers", "device"),
+    "num-gpus": ("workers", "device"),
+    "nproc-per-node": ("workers",),
+    "num-workers": ("workers",),
+    "accelerator": ("device",),
+    "resume": ("name",),
+    "resume-from-checkpoint": ("name",),
+    "run-name": ("name",),
+    "exp-name": ("name",),
+    "checkpoint": ("from",),
+    "ckpt": ("from",),
+    "ckpt-path": ("from",),
+    "pretrained": ("from",),
+    "init-from": ("from",),
+    "output": ("storage", "out"),
+    "output-dir": ("storage", "out"),
+    "out-dir": ("storage", "out"),
+    "save-dir": ("storage",),
+    "logdir": ("storage",),
+    "log-dir": ("storage",),
+    "data-dir": ("source",),
+    "data-path": ("source",),
+    "dataset": ("data",),
+}
+"""How other programs call some of our options."""
 
 
 class UserError(Exception):
@@ -31,8 +83,32 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "no reason was given"
 
 
+def where_raised(error: BaseException) -> str:
+    """The line of a task or network in which a library has raised an error: " (at FILE:LINE)".
+
+    Empty for errors that are raised on purpose, which say themselves what is wrong.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not _is_library(frames[-1].filename):
+        return ""
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    return f" (at {own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(_LIBRARIES) or not os.path.isabs(file)  # code that was made while running has no file
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The remedy for a misspelt word: the nearest of those that are known, or all of them."""
+    """The remedy for a misspelt word: its name here, the nearest of those that are known, or all of them."""
     words = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.4)
+    ours = OTHER_WORDS.get(_plain(word), ())
+    if here := [other for other in words.values() if _plain(other) in ours]:
+        return f"use {' and '.join(here)}"
+    near = [] if ours else difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.4)
     return f"did you mean {words[near[0]]}?" if near else f"choose one of {', '.join(sorted(words.values()))}"
+
+
+def _plain(word: str) -> str:
+    """A word without what distinguishes an option from a field."""
+    return word.lower().lstrip("-").replace("_", "-")

@@ -1,1 +1,8 @@
 """Jobs that train, measure and use AIGNs on a laptop, a Ray cluster or an autoscaled cloud."""
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # python -m ray_jobs.VERB, which imports for seconds before its first line runs
+    from ray_jobs.stopping import end_at_signals
+
+    end_at_signals()

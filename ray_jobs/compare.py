@@ -22,7 +22,8 @@ from aign.errors import NotTrainable, UserError
 from aign.options import Seed
 from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import Bars, measured_on, run_command, spread
+from ray_jobs.console import run_command
+from ray_jobs.display import Bars, measured_on, spread
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.launch import launch, start_ray

@@ -6,7 +6,8 @@ from aign.compression.task import COSTS
 from aign.tasks.base import readable
 from ray_jobs.compress_options import layers_table, parse_compression
 from ray_jobs.compression import parts_before
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import run_command
+from ray_jobs.display import Bars
 from ray_jobs.job import Job
 from ray_jobs.launch import launch
 from ray_jobs.preflight import check, say_dry

@@ -1,123 +1,36 @@
-"""The console: progress while runs last, tables at their end, and the command ``aign``."""
+"""The command ``aign``: its verbs, and how each of them ends.
 
+What a verb needs is imported only when it runs, so that ``aign --help`` answers at once.
+"""
+
+import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable
 from importlib import import_module
-from statistics import mean, stdev
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from aign.command import make_console
-from aign.errors import UserError
-from aign.tasks.base import readable
-from ray_jobs.events import MACHINE_METRICS, Event
-from ray_jobs.stopping import Stopped
+from aign.errors import UserError, did_you_mean, where_raised
+from ray_jobs.stopping import Stopped, ending_at_signals
 from ray_jobs.storage import StoreAway
 from ray_jobs.telling import streams_that_hold
 
-VERBS = (
-    *("train", "sweep", "compare", "compress", "sensitivity"),
-    *("evaluate", "predict", "export", "report"),
-    *("submit", "jobs"),
-)
-SECONDS_BETWEEN_LINES = 5.0
-
-
-class Bars:
-    """The console of one or several runs: bars on a terminal, lines elsewhere."""
-
-    def __init__(self) -> None:
-        self.console = make_console()
-        self.progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} {task.fields[stage]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-
-    def __enter__(self) -> "Bars":
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def run(self, name: str, steps: int, prefix: str = "") -> "RunView":
-        """A bar for one more run, and the ``prefix`` that tells its lines from those of others."""
-        return RunView(self, name, steps, prefix)
-
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-class RunView:
-    """Shows one run's events."""
-
-    def __init__(self, bars: Bars, name: str, steps: int, prefix: str) -> None:
-        self.bars, self.steps, self.prefix = bars, steps, prefix
-        self.evaluation: dict[str, Any] | None = None
-        self.picture: str | None = None
-        self.row = bars.progress.add_task(name, total=steps, stage="starting")
-        self._last_line = 0.0
-
-    def show(self, event: Event) -> None:
-        if event["kind"] == "progress":
-            self._progress(event)
-        elif event["kind"] == "evaluation":
-            self.evaluation = event["evaluation"]
-            metrics = "  ".join(f"{k} {readable(v)}" for k, v in event["evaluation"]["metrics"].items())
-            self.bars.say(f"{self.prefix}step {event['step']}  test  {metrics}")
-        elif event["kind"] == "picture":
-            self.picture = event["path"]
-        elif event["kind"] == "say":
-            self.bars.say(event["text"])
-
-    def _progress(self, event: Event) -> None:
-        self.bars.progress.update(self.row, completed=min(event["clock"], self.steps), stage=event["stage"])
-        now = time.monotonic()
-        if now - self._last_line > SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            values = event["values"]
-            terms = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k not in MACHINE_METRICS)
-            speed = f"{values['samples_per_second']:,.0f} samples/s"
-            self.bars.say(f"{self.prefix}step {event['step']}/{self.steps}  {event['stage']}  {terms}  {speed}")
-
-    def report(self) -> None:
-        """The final table, and where the last picture is."""
-        if self.evaluation:
-            self.bars.console.print(evaluation_table(self.evaluation))
-        if self.picture:
-            self.bars.say(f"picture: {self.picture}")
-
-
-def measured_on(evaluation: Mapping[str, Any]) -> str:
-    """What metrics were measured on: data, split and how many samples."""
-    return f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
-
-
-def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Metrics beside their floors, saying on which data, split and how many samples."""
-    floors = evaluation["floors"]
-    title = measured_on(evaluation)
-    table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
-    for column in ("metric", "inferred", *floors):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, value in evaluation["metrics"].items():
-        cells = [readable(floor[name]) if name in floor else "" for floor in floors.values()]
-        table.add_row(name, readable(value), *cells)
-    return table
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation of several runs' numbers; of one run, its number."""
-    if len(values) == 1:
-        return readable(values[0])
-    return f"{readable(mean(values))} ± {readable(stdev(values), like=mean(values))}"
+VERBS = {
+    "train": "Train a task, here or on a Ray cluster; the same command goes on where it was stopped.",
+    "sweep": "Search options of a task with Ray Tune.",
+    "compare": "Train presets on the same data and budget, and set them side by side.",
+    "compress": "Make the network of a run smaller, and train what is left.",
+    "sensitivity": "Measure what each layer of a run's network loses when it is made thinner.",
+    "evaluate": "Measure a run's network on its test set again.",
+    "predict": "Infer from your own keypoints or images with a run's network.",
+    "export": "Write a run's network as weights, or as ONNX.",
+    "report": "Make one HTML page of a run, of several, or of a sweep.",
+    "submit": "Run one of these commands on a Ray cluster.",
+    "jobs": "List, follow, stop and resume what was submitted.",
+}
+USAGE = "aign VERB [options]"
+DEBUG = "AIGN_DEBUG"
+"""Variable: print the traceback of an error as well."""
 
 
 def run_command(command: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
@@ -148,17 +61,35 @@ def _status(command: Callable[[list[str]], None], argv: list[str]) -> int:
 
 
 def _one_line(error: Exception, status: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    print(f"error: {' '.join(str(error).split())}{where_raised(error)}", file=sys.stderr)
     return status
 
 
 def main() -> None:
     """``aign VERB ...``: the same as ``python -m ray_jobs.VERB ...``."""
-    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    with ending_at_signals():
+        run_command(_run_verb)
+
+
+def _run_verb(argv: list[str]) -> None:
+    verb = argv[0] if argv else "--help"
     if verb in ("-h", "--help"):
-        print(f"usage: aign VERB ...\n\nverbs: {', '.join(VERBS)}; aign VERB --help tells more")
-        return
-    if verb not in VERBS:
-        print(f"error: {verb}: unknown verb; choose one of {', '.join(VERBS)}", file=sys.stderr)
-        sys.exit(2)
-    run_command(import_module(f"ray_jobs.{verb}").command, sys.argv[2:])
+        print(f"usage: {USAGE}\n")
+        for name, sentence in VERBS.items():
+            print(f"  {name:<12} {sentence}")
+        print("\naign VERB --help tells its options; aign --version the version")
+    elif verb in ("-V", "--version"):
+        print(f"aign {_version()}")
+    elif verb in VERBS:
+        import_module(f"ray_jobs.{verb}").command(argv[1:])
+    else:
+        raise UserError(verb, "unknown verb", did_you_mean(verb, VERBS))
+
+
+def _version() -> str:
+    try:
+        return version("aign")
+    except PackageNotFoundError:  # a copy of the code, as a cluster has it
+        return "(not installed)"

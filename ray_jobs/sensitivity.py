@@ -18,7 +18,8 @@ from aign.compression.task import observed_of
 from aign.device import choose_device
 from aign.tasks.base import readable
 from aign.training.loop import evaluate
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import run_command
+from ray_jobs.display import Bars
 from ray_jobs.options import OnDevice, WhereDataIs, parse_verb
 from ray_jobs.reports.plots import as_png
 from ray_jobs.runs import open_run, with_data

@@ -1,5 +1,7 @@
 """Ending work early on purpose: a signal that asks a process to go lets it save first; a second one ends it at once.
 
+What has nothing to save, such as a command that still imports PyTorch, ends at once in one line.
+
 SIGINT is Ctrl-C, SIGHUP a terminal that was closed; SIGQUIT keeps its meaning, which is to end at once.
 """
 
@@ -7,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -82,3 +84,45 @@ class StopSignal:
         if self._breaks_off:
             self._breaks_off = False
             raise _BrokenOff
+
+
+def end_at_signals() -> dict[int, Any]:
+    """From now on a signal ends this process in one line and with the signal's status; returns who listened before.
+
+    A signal that the process was started to ignore stays ignored, as ``nohup`` and a shell's ``&`` want it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) != signal.SIG_IGN]
+    return {signum: signal.signal(signum, _end) for signum in heard}
+
+
+@contextmanager
+def ending_at_signals() -> Iterator[None]:
+    """``end_at_signals`` while a command runs; a StopSignal in it goes before."""
+    with _restoring(end_at_signals()):
+        yield
+
+
+@contextmanager
+def raising_at_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt again, for work that has something to say then."""
+    here = threading.current_thread() is threading.main_thread()
+    with _restoring({signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)} if here else {}):
+        yield
+
+
+@contextmanager
+def _restoring(handlers: dict[int, Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)  # once more ends it without what follows
+    with suppress(OSError):  # not print: this may come in the middle of one
+        os.write(2, f"ended by {signal.Signals(signum).name}; what it had not written yet is lost\n".encode())
+    raise SystemExit(128 + signum)

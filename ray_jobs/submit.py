@@ -12,6 +12,7 @@ from aign.options import CheckedOptions
 from aign.store_errors import plain_endpoint
 from ray_jobs.console import run_command
 from ray_jobs.options import parse_verb
+from ray_jobs.stopping import raising_at_ctrl_c
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
 from ray_jobs.submissions.command import read_command
 from ray_jobs.submissions.following import follow
@@ -87,7 +88,8 @@ def begin(words: Sequence[str], there: There, name: str | None, *, installed: bo
 def watch(cluster: Cluster, one: Submitted, there: Where) -> None:
     """Follow a log to the end of its job, and exit with the job's status; Ctrl-C only ends the following."""
     try:
-        over = Submitted(one.submission, follow(cluster, one.submission.id))
+        with raising_at_ctrl_c():
+            over = Submitted(one.submission, follow(cluster, one.submission.id))
     except ClusterAway as away:
         raise ClusterAway(f"{away}; {one.submission.id} may go on: {again('logs', one, there)} --follow") from None
     except KeyboardInterrupt:

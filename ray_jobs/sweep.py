@@ -3,8 +3,9 @@
 All other options are those of ``train`` and hold for every trial. The same command goes on where it was stopped.
 """
 
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import run_command
 from ray_jobs.devices import with_device
+from ray_jobs.display import Bars
 from ray_jobs.launch import start_ray
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.ray_environment import check_ray

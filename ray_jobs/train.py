@@ -1,6 +1,7 @@
 """Train a task: ``python -m ray_jobs.train TASK [--preset NAME] [options]``."""
 
-from ray_jobs.console import Bars, run_command
+from ray_jobs.console import run_command
+from ray_jobs.display import Bars
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.preflight import check, say_dry

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from aign.errors import UserError
 from aign.tasks.base import readable
-from ray_jobs.console import measured_on, spread
+from ray_jobs.display import measured_on, spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png
 from ray_jobs.reports.run_page import left_out
