@@ -26,7 +26,6 @@ OTHER_WORDS = {
     "fp16": ("precision",),
     "bf16": ("precision",),
     "amp": ("precision",),
-    "scheduler": ("lr-schedule",),
     "lr-scheduler": ("lr-schedule",),
     "ema-decay": ("ema",),
     "gpus": ("workers", "device"),
