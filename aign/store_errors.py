@@ -68,7 +68,7 @@ def local_error(error: OSError, uri: str) -> Exception:
 
 def s3_error(error: Exception, uri: str) -> Exception:
     """The exception to raise for ``error``, which an S3 call for ``uri`` raised."""
-    endpoint = plain_endpoint(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    endpoint = store_endpoint()
     answer = _server_answer(error)
     if answer is not None:
         return _error_by_code(*answer, error, uri, endpoint)
@@ -78,6 +78,11 @@ def s3_error(error: Exception, uri: str) -> Exception:
 def unreachable(uri: str, away: StoreAway) -> UserError:
     """``away`` as the error of a check, for which a store that is away is a reason to stop."""
     return UserError(uri, str(away).removeprefix(f"{uri}: "), _ENDPOINT)
+
+
+def store_endpoint() -> str:
+    """The address that the environment gives s3:// stores, without a user name, password or query."""
+    return plain_endpoint(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
 
 
 def plain_endpoint(url: str | None) -> str:

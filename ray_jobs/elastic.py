@@ -8,21 +8,22 @@ import time
 from typing import Any
 
 import ray
-from ray._private.state import state as cluster_state
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.scaling_policy import (
-    AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
-    ElasticScalingPolicy,
-    NoopDecision,
-    ResizeDecision,
-    ScalingDecision,
-)
-from ray.train.v2.api.config import ScalingConfig
-from ray.train.v2.api.exceptions import PreemptionError
-from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from aign.training.notice import Notice
 from ray_jobs.checkpoints import checkpoint_steps
+from ray_jobs.ray_internals import (
+    AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
+    ControllerCallback,
+    ElasticScalingPolicy,
+    NoopDecision,
+    PreemptionError,
+    ResizeDecision,
+    ScalingConfig,
+    ScalingDecision,
+    TorchTrainer,
+    WorkerGroupCallback,
+    cluster_state,
+)
 from ray_jobs.storage import Store, StoreAway
 
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -12,9 +12,6 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train.torch import TorchConfig
-from ray.train.v2.api.callback import UserCallback
-from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from aign.errors import UserError, last_line
 from aign.training.notice import Notice
@@ -24,6 +21,14 @@ from ray_jobs.events import Event
 from ray_jobs.gauges import Gauges
 from ray_jobs.job import Job
 from ray_jobs.mailbox import NoticeReader, start_mailbox
+from ray_jobs.ray_internals import (
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import Store
 from ray_jobs.telling import harmless

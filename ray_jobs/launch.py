@@ -32,7 +32,7 @@ RAY_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # training is this machine's main work, not its background
 }
 
-FOLDERS = ("AIGN_DATA", "AIGN_CACHE")
+FOLDERS = ("AIGN_DATA", "AIGN_CACHE", "AIGN_SPOOL")
 """Variables that name folders."""
 
 PROCESSES_OF_A_RUN = 6
@@ -93,7 +93,7 @@ def start_ray(job: Job, stop: StopSignal, num_jobs: int = 1) -> None:
     local: dict[str, Any] = {}
     if cluster_address() is None:
         give_local_token()
-        from ray._common.utils import get_system_memory
+        from ray_jobs.ray_internals import get_system_memory
 
         num_cpus = max(num_jobs * job.placement.workers.most, os.cpu_count() or 1)
         # "local": or else it looks for a cluster that was once started on this machine, dead or alive

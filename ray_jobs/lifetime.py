@@ -21,7 +21,7 @@ from ray_jobs.continuing import check_same_run
 from ray_jobs.events import Event
 from ray_jobs.job import Job
 from ray_jobs.runs import finished_export
-from ray_jobs.spool import Spool, waiting_room
+from ray_jobs.spool import Spool
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import StoreAway
 
@@ -156,7 +156,7 @@ def open_spool(job: Job, tell: Tell) -> Spool:
         if checkpoint := FOLDER_NAME.fullmatch(path.removeprefix("checkpoints/")):
             tell({"kind": "saved", "step": int(checkpoint[1])})
 
-    return Spool(job.folder, waiting_room(job.folder), lambda text: tell({"kind": "say", "text": text}), arrived)
+    return Spool.on_this_machine(job.folder, lambda text: tell({"kind": "say", "text": text}), arrived)
 
 
 def take(job: Job, record: Mapping[str, Any]) -> Attempt:

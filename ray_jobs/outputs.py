@@ -6,6 +6,7 @@ options.json.check()        # before the work
 options.json.write(b"{}")   # after it, whole or not at all
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ class _Output:
 
     @property
     def _path(self) -> Path:
-        return Path(self.place).expanduser()
+        return Path(os.path.expanduser(self.place))  # which leaves ~ of nobody as it is
 
 
 class OutputFile(_Output):

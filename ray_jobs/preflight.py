@@ -14,6 +14,7 @@ from ray_jobs.job import GIB, Job, Placement
 from ray_jobs.ray_environment import check_ray
 from ray_jobs.storage import Store
 from ray_jobs.telling import note
+from ray_jobs.waiting_room import made, spool_folder
 
 
 def say_dry(about: Mapping[str, Any], would: str, cost: str) -> None:
@@ -37,6 +38,8 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
         check_ray()
     known += find_task(job.run.task).check_data(job.run.options)
     known += check_store(job.folder)
+    if decided_here(job):  # on a cluster, its machines are where results wait
+        made(spool_folder())
     job = with_beginning(job)
     check_same_run(job)
     for line in known:
@@ -86,7 +89,7 @@ def check_resources(job: Job) -> None:
 
 
 def _check_memory(place: Placement) -> None:
-    from ray._common.utils import get_system_memory  # what Ray may give to workers here
+    from ray_jobs.ray_internals import get_system_memory  # what Ray may give to workers here
 
     if place.memory_per_worker * place.workers.fewest * GIB > get_system_memory():
         raise UserError(

@@ -8,12 +8,10 @@ import dataclasses
 import io
 import json
 import math
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -103,11 +101,11 @@ class RunWriter:
 
         def write_and_send() -> None:
             self._send_event_file()
-            with disk_errors(Path(tempfile.gettempdir())):
-                folder = Path(tempfile.mkdtemp(prefix="aign-checkpoint-")) / checkpoint.folder_name
-                write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
-            self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
-            folder.parent.rmdir()
+            with self.spool.scratch() as scratch:
+                folder = scratch / checkpoint.folder_name
+                with disk_errors(scratch.parent):
+                    write_checkpoint(folder, checkpoint, {"attempt": self.attempt, **about, "job": self.job.to_json()})
+                self.spool.put_folder(folder, f"checkpoints/{checkpoint.folder_name}", last=STATE_FILE)
             for step in old:
                 self.spool.remove(f"checkpoints/{folder_name(step)}")
 

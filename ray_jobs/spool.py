@@ -8,7 +8,6 @@
 ``python -m ray_jobs.spool FOLDER`` sends what a run that has ended left in FOLDER.
 """
 
-import hashlib
 import random
 import sys
 import tempfile
@@ -19,21 +18,12 @@ from pathlib import Path, PurePosixPath
 
 from aign.errors import UserError
 from ray_jobs.attempts import Attempt, Superseded
-from ray_jobs.spool_entries import Entries, Entry
+from ray_jobs.spool_entries import PARTIAL, Entries, Entry, disk_errors
 from ray_jobs.storage import NotRemoved, Store, StoreAway
+from ray_jobs.waiting_room import about_disk, most_bytes, prepared_room
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LONGEST_PAUSE_OF_FLUSH_S = 1.0  # while someone waits
-
-
-def waiting_room(store: Store) -> Path:
-    """The folder on this machine's disk in which what is for a store waits."""
-    return Path(tempfile.gettempdir()) / "aign-spool" / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
-
-
-def waits_here(store: Store) -> bool:
-    """Whether anything for a store waits on this machine."""
-    return Entries.store_of(waiting_room(store)) is not None
 
 
 class Spool:
@@ -53,16 +43,18 @@ class Spool:
         folder: Path,
         say: Callable[[str], None],
         arrived: Callable[[str], None] = lambda path: None,
-        max_bytes: int = 20 << 30,
+        max_bytes: int | None = None,
     ) -> None:
         """Start, with what an earlier process left in ``folder`` first.
 
-        UserError if that waits for another store, AlreadyRuns if another process uses the folder.
+        UserError if that waits for another store, AlreadyRuns if another process uses the folder. Without ``max_bytes``
+        the disk's free space decides.
         """
-        self._store, self._say, self._arrived, self._max_bytes = store, say, arrived, max_bytes
+        self._store, self._say, self._arrived = store, say, arrived
         self._entries = Entries(Path(folder), store.uri)
         self._changed = threading.Condition()
         self._waiting: list[Entry] = self._entries.left_behind()
+        self._max_bytes = max_bytes or most_bytes(folder) + self._num_bytes()
         self._sending: Entry | None = None
         self._error: UserError | None = None
         self._is_away = self._is_closing = self._bound_said = False
@@ -71,6 +63,16 @@ class Spool:
             say(f"sending {self._what_waits()} that an earlier run left in {folder} to {store.uri}")
         self._thread = threading.Thread(target=self._send_all, name="spool", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def on_this_machine(
+        cls, store: Store, say: Callable[[str], None], arrived: Callable[[str], None] = lambda path: None
+    ) -> "Spool":
+        """The spool of this machine for a store; says what a person should know of its disk. Raises as the class."""
+        room = prepared_room(store)
+        for known in about_disk(room):
+            say(known)
+        return cls(store, room, say, arrived)
 
     @property
     def num_waiting(self) -> int:
@@ -86,6 +88,14 @@ class Spool:
     def what_waits(self) -> str:
         """How much has not arrived, and where it waits; empty if all has."""
         return f"{self._what_waits()} wait in {self._entries.folder}" if self._waiting else ""
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder on the spool's disk, to fill and put from; it goes at the end, or with the next process."""
+        with disk_errors(self._entries.folder):
+            folder = tempfile.TemporaryDirectory(suffix=PARTIAL, dir=self._entries.folder, ignore_cleanup_errors=True)
+        with folder as name:
+            yield Path(name)
 
     def begin(self, attempt: Attempt) -> None:
         """What is put from here on is of this attempt."""
@@ -161,7 +171,7 @@ class Spool:
         self._changed.notify_all()
 
     def _keep_bound(self) -> None:
-        excess = sum(e.num_bytes for e in self._waiting) - self._max_bytes
+        excess = self._num_bytes() - self._max_bytes
         if excess <= 0:
             return
         if not self._bound_said:
@@ -269,7 +279,10 @@ class Spool:
         return False
 
     def _what_waits(self) -> str:
-        return f"{len(self._waiting)} results ({sum(e.num_bytes for e in self._waiting) / 2**20:.1f} MiB)"
+        return f"{len(self._waiting)} results ({self._num_bytes() / 2**20:.1f} MiB)"
+
+    def _num_bytes(self) -> int:
+        return sum(entry.num_bytes for entry in self._waiting)
 
 
 def main(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ from aign.store_errors import StoreAway, local_error
 from ray_jobs.attempts import AlreadyRuns, Attempt
 from ray_jobs.storage import NotRemoved, Store
 
+PARTIAL = ".partial"  # the end of the name of what is not whole, which the next process sweeps away
 _SECONDS_FOR_A_PREDECESSOR = 20.0  # a process that was killed a moment ago
 
 
@@ -50,8 +51,8 @@ class Entries:
         if meant_for not in (None, store_uri):
             remedy = f"send them with python -m ray_jobs.spool {folder}, or choose another folder"
             raise UserError(folder, f"results for {meant_for} wait here", remedy)
-        with _disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(self.folder)
             self._sweep()
         self._next_number = max([int(p.stem) for p in _manifests(self.folder)], default=-1) + 1
@@ -115,7 +116,7 @@ class Entries:
         return {"number": number, "kind": kind, "path": path, **whose}
 
     def _add(self, entry: Entry, make_payload: Callable[[Path], None]) -> Entry:
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             _write(self._manifest(entry), json.dumps(asdict(entry)).encode())
             make_payload(self._payload(entry))
         return entry
@@ -135,7 +136,7 @@ class Entries:
         whole = {p.stem for p in _manifests(self.folder)}
         for half in [p for p in self.folder.iterdir() if p.stem[:8].isdecimal() and p.stem not in whole]:
             _delete(half)
-        for partial in self.folder.glob("*.partial"):
+        for partial in self.folder.glob(f"*{PARTIAL}"):
             _delete(partial)
 
 
@@ -172,7 +173,7 @@ def _locked(folder: Path) -> FileLock:
 
 
 def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{PARTIAL}")
     with open(partial, "wb") as file:
         file.write(data)
         file.flush()
@@ -186,7 +187,7 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        partial = target.with_name(f"{target.name}.partial")  # from another disk it has to be copied
+        partial = target.with_name(f"{target.name}{PARTIAL}")  # from another disk it has to be copied
         shutil.copytree(source, partial)
         os.rename(partial, target)
         shutil.rmtree(source)
@@ -200,7 +201,7 @@ def _delete(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """Turns an error of the disk under the spool, full or forbidden, into a UserError."""
     try:
         yield

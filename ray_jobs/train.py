@@ -7,9 +7,9 @@ from ray_jobs.options import parse
 from ray_jobs.preflight import check, say_dry
 from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs import finished_export
-from ray_jobs.spool import waits_here
 from ray_jobs.stopping import StopSignal
 from ray_jobs.telling import harmless
+from ray_jobs.waiting_room import waits_here
 
 
 def command(argv: list[str]) -> None:

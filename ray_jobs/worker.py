@@ -5,7 +5,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -67,24 +67,25 @@ def _train(job: Job, tell: Tell, look: Callable[[], Notice], device: torch.devic
     if own:
         own.write_config(task.facts())
     progress = resume(job, task, engines, tell, device)
-    with writing(own, progress, tell) as writer:
-        recorder = RunRecorder(task, writer)
-        progress = train(task, engines, config, recorder, progress, look, job.until)
-        if is_finished(task, progress):
-            folder = export(job, task, engines, recorder, progress)
-    if not is_finished(task, progress):
-        if own:
-            own.end("stopped", f"at step {progress.step}, as it was asked to")
-        return Ended(progress.step, finished=False)
-    if own and folder:
-        return finish(own, folder, progress, look)
-    return Ended(progress.step, finished=True)
+    with own.spool.scratch() if own else nullcontext() as scratch:
+        exported = scratch / "export" if scratch else None
+        with writing(own, progress, tell) as writer:
+            recorder = RunRecorder(task, writer)
+            progress = train(task, engines, config, recorder, progress, look, job.until)
+            if is_finished(task, progress):
+                export(job, task, engines, recorder, progress, exported)
+        if not is_finished(task, progress):
+            if own:
+                own.end("stopped", f"at step {progress.step}, as it was asked to")
+            return Ended(progress.step, finished=False)
+        if own and exported:
+            return finish(own, exported, progress, look)
+        return Ended(progress.step, finished=True)
 
 
 def finish(own: Lifetime, export_folder: Path, progress: Progress, look: Callable[[], Notice]) -> Ended:
     """Send the export when all else is on its way, and wait until all has arrived."""
     own.spool.put_folder(export_folder, "export", last="config.json")
-    export_folder.parent.rmdir()
     if own.send_all(look):
         own.end("finished")
         own.send_all(look)
@@ -185,8 +186,10 @@ def writing(own: Lifetime | None, progress: Progress, tell: Tell) -> Iterator[Ru
         writer.close()
 
 
-def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress) -> Path | None:
-    """Write the files of RUN/export to a folder of this machine; None on other workers than the first.
+def export(
+    job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress, folder: Path | None
+) -> None:
+    """Write the files of RUN/export to a folder of this machine, which is None on other workers than the first.
 
     Every worker takes part in making the weights whole.
     """
@@ -196,10 +199,9 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
         with engines.generator.averaged():
             evaluation, _ = evaluate(task, engines.generator.module)
     weights = engines.generator.state().averaged_weights
-    if recorder.writer is None:
-        return None
-    with disk_errors(Path(tempfile.gettempdir())):
-        folder = Path(tempfile.mkdtemp(prefix="aign-export-")) / "export"
+    if folder is None:
+        return
+    with disk_errors(folder.parents[1]):
         write_export(
             folder,
             job.run,
@@ -209,4 +211,3 @@ def export(job: Job, task: Task, engines: Engines, recorder: RunRecorder, progre
             generator=task.deployed(weights),
             renderer=renderer_buffers(task),
         )
-    return folder

@@ -45,10 +45,11 @@ def device(request):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Nothing that an earlier version of the code has kept is found."""
+def own_folders(tmp_path_factory):
+    """Nothing that an earlier version of the code has kept is found, and nothing stays with this user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("AIGN_SPOOL", str(tmp_path_factory.mktemp("spool")))
         yield
 
 

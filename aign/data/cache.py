@@ -43,9 +43,13 @@ def shared_cache() -> str | None:
 def local_cache() -> Path:
     """This machine's folder. One for each shared cache: what lies in it lies, or belongs, in that one too."""
     named, shared = os.environ.get("AIGN_CACHE"), shared_cache()
-    if shared:
-        return user_cache_path("aign") / shared.replace("://", "/")
-    return Path(named).expanduser() if named else user_cache_path("aign")
+    if named and not shared:
+        return Path(os.path.expanduser(named))
+    try:
+        own = user_cache_path("aign")
+    except RuntimeError:
+        raise CacheError("HOME", "is not set, and this user has no home", "set it to a folder to write to") from None
+    return own / shared.replace("://", "/") if shared else own
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:

@@ -64,7 +64,7 @@ class FileTree:
 
 class _LocalFiles:
     def __init__(self, source: str) -> None:
-        place = Path(source).expanduser()
+        place = Path(os.path.expanduser(source))
         self.is_folder = not os.path.isfile(place)
         self._root = place if self.is_folder else place.parent
         self._only = place.name

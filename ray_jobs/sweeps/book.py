@@ -20,7 +20,7 @@ import pandas as pd
 from aign.errors import UserError
 from aign.stored import read_json
 from ray_jobs.attempts import Attempt
-from ray_jobs.spool import Spool, waiting_room
+from ray_jobs.spool import Spool
 from ray_jobs.storage import Store, StoreAway
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
@@ -82,7 +82,7 @@ class Book:
         folder = sweep.folder
         self.broken = ""
         """Why no trial can go on, and the sweep must end; empty as long as they can."""
-        self._spool = Spool(folder, waiting_room(folder), say)
+        self._spool = Spool.on_this_machine(folder, say)
         self._began: dict[int, float] = {}
         try:
             self._take_over(say)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 
 from aign.errors import last_line
+from ray_jobs.ray_internals import ENV_VARS_TO_PROPAGATE
 from ray_jobs.stopping import StopSignal
 from ray_jobs.sweeps.book import Book, Record, Status
 from ray_jobs.sweeps.plan import Sweep
@@ -43,21 +43,26 @@ def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
         os.environ.setdefault(name, value)
     ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)  # trials have them as all processes of a cluster do
     random.seed(sweep.options.sweep_seed)  # Tune's population draws from it whom to follow
+    # pointers only, and nobody resumes from them
+    with tempfile.TemporaryDirectory(prefix="aign-tune-", ignore_cleanup_errors=True) as pointers:
+        _tuner(sweep, book, show, stop, pointers).fit()
+
+
+def _tuner(sweep: Sweep, book: Book, show: Show, stop: StopSignal, pointers: str) -> tune.Tuner:
     specs = None if sweep.options.search == "optuna" else _specs(sweep, book)
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(tune.with_parameters(Trial, sweep=sweep), _beside_this_process(sweep)),
         param_space=None if specs is None else {"spec": tune.grid_search(specs)},
         tune_config=_tune_config(sweep, book, specs),
         run_config=tune.RunConfig(
             name="sweep",
-            storage_path=tempfile.mkdtemp(prefix="aign-tune-"),  # pointers only, and nobody resumes from them
+            storage_path=pointers,
             verbose=0,
             stop=EndOfSweep(sweep.options.budget_hours, stop, book),
             callbacks=[_Writer(book, show)],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
         ),
     )
-    tuner.fit()
 
 
 def _specs(sweep: Sweep, book: Book) -> list[dict[str, Any]]:

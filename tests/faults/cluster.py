@@ -22,7 +22,9 @@ def main(folder: Path) -> None:
     def add() -> dict:
         disk = folder / f"node-{len(os.listdir(folder))}"
         disk.mkdir()
-        nodes.append((cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk)}), disk))
+        nodes.append(
+            (cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk), "AIGN_SPOOL": str(disk / "spool")}), disk)
+        )
         return {"disk": str(disk)}
 
     def remove() -> dict:

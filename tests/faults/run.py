@@ -109,6 +109,7 @@ class Run:
         changes = {
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
             "TMPDIR": str(self.temporary),
+            "AIGN_SPOOL": str(self.temporary / "spool"),
             "RAY_TMPDIR": self.ray_folder,
             "PYTHONUNBUFFERED": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a cluster's jobs call "python"

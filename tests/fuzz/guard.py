@@ -160,7 +160,7 @@ def _enter(home: Path) -> None:
     for name in UNSET:
         os.environ.pop(name, None)
     scratch = str(home / "scratch")
-    os.environ.update(ENVIRONMENT, TMPDIR=scratch, XDG_STATE_HOME=scratch, AIGN_CACHE=f"{scratch}/cache")
+    os.environ.update(ENVIRONMENT, TMPDIR=scratch, AIGN_CACHE=f"{scratch}/cache", AIGN_SPOOL=f"{scratch}/spool")
     os.environ["AIGN_DATA"] = str(home / "case" / "data")
     tempfile.tempdir = None
     os.chdir(home / "case")

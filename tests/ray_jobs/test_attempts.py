@@ -16,7 +16,7 @@ from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.spool import Spool
 from ray_jobs.storage import Store
 
-WAIT_S = 60
+WAIT_S = 300
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -216,7 +216,7 @@ from ray_jobs.spool import Spool
 from ray_jobs.storage import Store
 spool = Spool(Store(sys.argv[1]), Path(sys.argv[2]), print)
 print("holds", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import resource
-import tempfile
 
 import pytest
 import torch
@@ -295,8 +294,7 @@ def little_room():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_without_room_for_a_checkpoint_is_named(write_run, little_room, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_disk_without_room_for_a_checkpoint_is_named(write_run, little_room, tmp_path):
     with pytest.raises(UserError) as full:
         write_run({4: None})
-    assert full.value.value == tmp_path
+    assert full.value.value == tmp_path / "spool"

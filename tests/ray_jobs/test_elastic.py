@@ -10,15 +10,15 @@ from unittest.mock import MagicMock
 
 import psutil
 import pytest
-from ray.train.v2.api.config import ScalingConfig
 
 from ray_jobs import elastic
 from ray_jobs.checkpoints import checkpoint_steps
 from ray_jobs.job import GIB
+from ray_jobs.ray_internals import ScalingConfig
 from ray_jobs.storage import Store
 
-SECONDS_OF_GRACE = 120
 LONGEST_WAIT_S = 300  # on a machine that is busy with other things; nothing here takes longer than half a minute
+SECONDS_OF_GRACE = 10 * LONGEST_WAIT_S  # what happens at all happens before the machine goes
 OPTIONS = ("--width", "32", "--num-blocks", "1", "--batch-size", "16", "--steps", "1000000", "--log-every", "10")
 
 
@@ -88,10 +88,8 @@ def test_a_run_grows_with_its_cluster_leaves_a_machine_that_is_about_to_go_and_s
     wait_until(lambda: num_trained(run) == 1, command)
     node = cluster.add_node(num_cpus=1)
     wait_until(lambda: num_trained(run) == 2, command)
-    drained = time.monotonic()
     drain(cluster, node)
     wait_until(lambda: num_trained(run) == 3, command)
-    assert time.monotonic() - drained < SECONDS_OF_GRACE, "it waited for the machine to go"
     command.send_signal(signal.SIGTERM)
     said = command.communicate(timeout=LONGEST_WAIT_S)[0]
     assert command.returncode == 128 + signal.SIGTERM, said

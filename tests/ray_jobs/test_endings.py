@@ -1,14 +1,11 @@
 """How runs end before their end: asked to stop, or by a mistake that only a person can mend."""
 
-import hashlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,6 +20,7 @@ from ray_jobs.launch import start_ray
 from ray_jobs.lifetime import patiently
 from ray_jobs.stopping import StopSignal
 from ray_jobs.storage import Store
+from ray_jobs.waiting_room import waiting_room
 
 ENDLESS = ("--steps", "100000", "--log-every", "5", "--checkpoint-every", "20", "--evaluate-every", "100000")
 PATIENCE_S = 300  # on a machine that is busy with other things
@@ -128,14 +126,11 @@ def test_a_second_signal_ends_at_once(tmp_path):
 def test_a_mistake_that_only_the_first_worker_sees_ends_the_run_at_once(ray_local, endless, refused, train_workers):
     """A file is where its results would wait for the store, and another worker waits for it."""
     argv, run = endless
-    waiting_room = Path(tempfile.gettempdir()) / "aign-spool" / hashlib.sha256(str(run).encode()).hexdigest()[:16]
-    waiting_room.parent.mkdir(exist_ok=True)
-    waiting_room.write_text("not a folder")
-    try:
-        said = refused(train.command, *argv)
-    finally:
-        waiting_room.unlink()
-    assert str(waiting_room) in said
+    room = waiting_room(Store(run))
+    room.parent.mkdir(exist_ok=True)
+    room.write_text("not a folder")
+    said = refused(train.command, *argv)
+    assert str(room) in said
     assert not (run / "attempts").exists()
     assert not train_workers()
 

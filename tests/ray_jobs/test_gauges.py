@@ -8,7 +8,7 @@ import pytest
 from ray_jobs import gauges
 from ray_jobs.gauges import GAUGES, Gauges
 
-SECONDS_FOR_AN_EXPORT = 60
+SECONDS_FOR_AN_EXPORT = 300  # on a machine that is busy with other things
 
 
 class Recorded:
@@ -103,7 +103,7 @@ def test_ray_exports_every_gauge_again_and_again(ray_local):
         deadline, found = time.monotonic() + SECONDS_FOR_AN_EXPORT, set()
         while found != wanted and time.monotonic() < deadline:
             time.sleep(0.5)
-            lines = urllib.request.urlopen(endpoint, timeout=10).read().decode().splitlines()
+            lines = urllib.request.urlopen(endpoint, timeout=SECONDS_FOR_AN_EXPORT).read().decode().splitlines()
             found = {line.partition("{")[0] for line in lines if 'run="a/run"' in line and 'task="pose"' in line}
         assert found == wanted
     finally:

@@ -20,9 +20,10 @@ from ray_jobs.console import run_command
 from ray_jobs.launch import launch
 from ray_jobs.options import parse
 from ray_jobs.runs import finished_export, read_export
-from ray_jobs.spool import Spool, waiting_room, waits_here
+from ray_jobs.spool import Spool
 from ray_jobs.stopping import Stopped
 from ray_jobs.storage import Store
+from ray_jobs.waiting_room import waiting_room, waits_here
 
 PLAIN = ("--workers", "0", "--device", "cpu")
 

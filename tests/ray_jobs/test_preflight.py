@@ -6,7 +6,7 @@ import pytest
 import ray
 import torch
 
-from ray_jobs import launch, train
+from ray_jobs import launch, ray_internals, train
 from ray_jobs.job import GIB
 
 
@@ -101,7 +101,7 @@ def test_gpus_that_are_not_there(workers, refused_training, monkeypatch):
 
 def test_memory_that_is_not_there(refused_training, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray._common.utils, "get_system_memory", lambda: 7 * GIB)
+    monkeypatch.setattr(ray_internals, "get_system_memory", lambda: 7 * GIB)
     said = refused_training("--workers", "2:4", "--memory-per-worker", "4")
     assert "2:4 workers with 4 GiB: this machine has 7.0 GiB; use a smaller --memory-per-worker" in said
 

@@ -14,7 +14,7 @@ from ray_jobs.spool import Spool
 from ray_jobs.storage import NotRemoved, Store
 from tests.faults.proxy import Proxy, Refuse, is_removal, lacks_md5, refuse
 
-WAIT_S = 60
+WAIT_S = 300
 EVERY_REMOVAL = refuse(is_removal, Refuse(403, "AccessDenied"))
 REMOVALS_OF_SEVERAL = refuse(lacks_md5, Refuse(400, "MissingContentMD5"))
 

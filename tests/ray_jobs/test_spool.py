@@ -14,7 +14,7 @@ from aign.errors import UserError
 from ray_jobs.spool import Spool, main
 from ray_jobs.storage import Store, StoreAway
 
-WAIT_S = 60  # an upper bound that keeps a broken spool from hanging the tests
+WAIT_S = 300  # an upper bound that keeps a broken spool from hanging the tests
 
 
 class Recording:

@@ -15,7 +15,7 @@ from ray_jobs.recorder import RunWriter
 from ray_jobs.spool import Spool
 from ray_jobs.tensorboard import EventFiles
 
-WAIT_S = 60
+WAIT_S = 300
 CHECKSUMS = [reduce(lambda c, _: (c >> 1) ^ (0x82F63B78 * (c & 1)), range(8), n) for n in range(256)]
 
 

@@ -1,16 +1,15 @@
 """Global batch norm: two workers with half a batch each equal one with all of it."""
 
 import copy
-import socket
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from aign.losses.adversarial import r1_penalty
 from aign.training.batch_norm import GlobalBatchNorm, with_global_batch_norm, without_statistics
 from aign.training.workers import mean_over_workers
+from tests.aign.training.processes import run_workers
 
 NUM_WORKERS = 2
 
@@ -45,23 +44,15 @@ def learn(module, inputs):
     return outputs.detach(), module(inputs)[:, 0].detach(), gradients | buffers
 
 
-def work(rank, port, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=NUM_WORKERS)
+def work(rank):
     outputs, in_evaluation, values = learn(with_global_batch_norm(network()), batch().chunk(NUM_WORKERS)[rank])
     averaged = {name: mean_over_workers(value) for name, value in values.items()}
-    torch.save((outputs, in_evaluation, averaged), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return outputs, in_evaluation, averaged
 
 
 @pytest.fixture(scope="module")
 def of_two_workers(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workers")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(work, (port, str(folder)), nprocs=NUM_WORKERS)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(NUM_WORKERS)]
+    return run_workers(work, tmp_path_factory.mktemp("workers"), NUM_WORKERS)
 
 
 def test_two_workers_equal_one(of_two_workers):

@@ -11,7 +11,6 @@ from ray_jobs.spool import Spool
 from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweep import check_end
-from ray_jobs.sweeps import book as books
 from ray_jobs.sweeps import trial as trials
 from ray_jobs.sweeps.book import Book, Record, read_records
 from ray_jobs.sweeps.plan import plan
@@ -92,7 +91,7 @@ def test_a_store_that_refuses_the_books_own_files_ends_the_sweep(book, sweep, mo
 def test_a_command_that_another_host_has_superseded_ends_and_writes_nothing_more(sweep, monkeypatch, tmp_path):
     older = Book(sweep, print)
     older.begin(0, {"alpha": 0})
-    monkeypatch.setattr(books, "waiting_room", lambda store: tmp_path / "another host")
+    monkeypatch.setenv("AIGN_SPOOL", str(tmp_path / "another host"))
     newer = Book(sweep, print)
     newer.begin(0, {"alpha": 0})
     newer.result(0, {"objective": 1.0, "step": 40, "clock": 40})
