@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from ray_jobs.stopping import Stopped, StopSignal
 from ray_jobs.storage import StoreAway
 from ray_jobs.sweep import check_end
 from ray_jobs.sweeps import trial as trials
+from ray_jobs.sweeps import tuning
 from ray_jobs.sweeps.book import Book, Record, read_records
 from ray_jobs.sweeps.plan import plan
 from ray_jobs.sweeps.trial import Trial
@@ -145,3 +147,18 @@ def test_one_damaged_record_is_said_and_its_trial_tried_again(damage, sweep):
     assert read_records(sweep.folder, said.append) == [whole]
     assert len(said) == 1
     assert "trials/000" in str(said[0].value)
+
+
+def test_nothing_of_tune_stays_on_this_machine(sweep, monkeypatch):
+    monkeypatch.setattr(tuning, "TUNE_ENVIRONMENT", {})
+    folders = []
+
+    def fail(sweep, book, show, stop, pointers):
+        folders.append(Path(pointers))
+        assert folders[0].is_dir()
+        raise OSError("no room")
+
+    monkeypatch.setattr(tuning, "_tuner", fail)
+    with pytest.raises(OSError, match="no room"):
+        tuning.run_trials(sweep, None, print, StopSignal())
+    assert not folders[0].exists()
