@@ -98,7 +98,8 @@ class Task(ABC):
     """One field of work in one file: data, generator, renderer, discriminators, terms, metrics, picture, presets.
 
     A task is made with ``Task(config, seed, device)``, which reads or generates its data and initialises its networks
-    from the seed, or with ``Task.restore``, which needs no data and can only infer, render and draw.
+    from the seed, or with ``Task.restore``, which needs no data and can only infer, render and draw. What it declares
+    is checked before its first step (``aign.training.declared``).
     """
 
     name: ClassVar[str]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.data.streams import Share, concatenate, draw, rows
+from aign.errors import UserError, did_you_mean
 from aign.tasks.base import Evaluation, Factors, Stage, Task, num_parts
 from aign.training.config import TrainingConfig
 from aign.training.interval import Interval
@@ -194,6 +195,13 @@ def infer_all(generator: nn.Module, observed: dict[str, Tensor]) -> Factors:
 
 
 def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
-    """Metrics on the task's test set, and what was inferred there."""
+    """Metrics on the task's test set, and what was inferred there.
+
+    Raises UserError if the task's objective is none of them.
+    """
     inferred = infer_all(generator, task.test["observed"])
-    return task.summarize(task.measure(inferred, task.test)), inferred
+    evaluation = task.summarize(task.measure(inferred, task.test))
+    if task.objective not in evaluation.metrics:
+        reason, remedy = "is not measured", did_you_mean(task.objective, evaluation.metrics)
+        raise UserError(f"objective = {task.objective}", reason, remedy)
+    return evaluation, inferred

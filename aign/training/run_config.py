@@ -17,6 +17,7 @@ from aign.stored import read_json
 from aign.tasks import TASKS
 from aign.tasks.base import Preset, Task, num_parts
 from aign.training.config import TrainingConfig
+from aign.training.declared import check_declared
 
 
 class StoredRunConfig(TypedDict):
@@ -98,9 +99,13 @@ class RunConfig:
             raise UserError(where, f"not readable by this version ({error})", "use the version it names") from None
 
     def make_task(self, device: Any = "cpu") -> Task:
-        """The task with its data and networks as they are before anything is learnt or loaded."""
+        """The task with its data and networks as they are before anything is learnt or loaded.
+
+        Raises UserError for a task whose declarations do not fit together.
+        """
         with generator_alone():
             task = find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
+            check_declared(task, task.stages)
             return compressed(task, self.compression, self.training.seed, device) if self.compression else task
 
     def check_batch(self, num_workers: int) -> None:

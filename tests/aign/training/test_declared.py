@@ -1,0 +1,83 @@
+"""What a task declares is refused where it cannot be followed, before the first step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from aign.errors import UserError
+from aign.training.declared import check_declared
+from aign.training.loop import evaluate
+from aign.training.run_config import RunConfig
+
+
+@pytest.fixture(scope="module")
+def task():
+    return RunConfig.of("pose", width=16, num_blocks=1).make_task()
+
+
+def refused(task, stages):
+    with pytest.raises(UserError) as error:
+        check_declared(task, stages)
+    return error.value
+
+
+def changed(task, **changes):
+    """The task's stages, the last of them changed."""
+    *first, last = task.stages
+    return [*first, replace(last, **changes)]
+
+
+def test_a_weight_of_a_term_that_there_is_not(task):
+    weights = dict(task.stages[-1].weights)
+    weights["reprojektion"] = weights.pop("reprojection")
+    error = refused(task, changed(task, weights=weights))
+    assert "reprojektion" in error.reason
+    assert error.remedy == "did you mean reprojection?"
+
+
+def test_shares_that_do_not_add_up(task):
+    assert "0.5" in refused(task, [replace(stage, share=stage.share / 2) for stage in task.stages]).reason
+    assert refused(task, [*task.stages, replace(task.stages[-1], share=0.0)])
+
+
+@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
+def test_a_stream_that_there_is_not(kind, task):
+    assert "capturd" in refused(task, changed(task, **{kind: ("capturd",)})).reason
+
+
+def test_a_discriminator_that_there_is_not(task):
+    assert "jointz" in refused(task, changed(task, weights={"adversarial/jointz": 1.0})).reason
+
+
+def test_a_stage_that_reads_nothing(task):
+    assert refused(task, changed(task, labelled=(), unlabelled=()))
+    assert refused(task, changed(task, labelled=("synthetic",), unlabelled=()))  # but has discriminators
+
+
+def test_a_renderer_that_learns(task, monkeypatch):
+    monkeypatch.setattr(task, "renderer", nn.Sequential(task.renderer, nn.Linear(2, 2)))
+    assert refused(task, task.stages)
+
+
+def test_shapes_that_do_not_fit(task, monkeypatch):
+    monkeypatch.setattr(task, "generator", nn.Linear(3, 3))
+    with pytest.raises((RuntimeError, TypeError)):
+        check_declared(task, task.stages)
+
+
+def test_an_objective_that_is_not_measured(task, monkeypatch):
+    monkeypatch.setattr(type(task), "objective", "mpjpe")
+    with pytest.raises(UserError, match="objective = mpjpe"):
+        evaluate(task, task.generator)
+
+
+def test_looking_leaves_no_trace(task):
+    """Neither in networks nor in random numbers."""
+    before = {name: value.clone() for name, value in task.generator.state_dict().items()}
+    random, training = torch.get_rng_state(), [module.training for module in task.generator.modules()]
+    check_declared(task, task.stages)
+    assert all(torch.equal(value, before[name]) for name, value in task.generator.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in task.generator.modules()] == training
