@@ -119,7 +119,7 @@ def restore(
     try:
         task = find_task(config.task).restore(config.options, facts)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = f"its facts are not those of a task {config.task!r} ({error!r})"
+        reason = f"its facts are not those of a task {config.task!r}"
         raise UserError(where, reason, "train it again, or use the version that wrote it") from error
     for module, prefix, load_into in (
         (task.generator, "generator/", take_over if config.compression else nn.Module.load_state_dict),
