@@ -50,6 +50,9 @@ def _status(command: Callable[[list[str]], None], argv: list[str]) -> int:
         command(argv)
     except UserError as error:
         return _one_line(error, 2)
+    except ModuleNotFoundError as error:
+        remedy = f"install it there ({sys.executable} -m pip install), or use the python that has it"
+        return _one_line(UserError(error.name, "this package is not installed", remedy), 2)
     except (RuntimeError, StoreAway) as error:
         return _one_line(error, 1)
     except Stopped as stopped:

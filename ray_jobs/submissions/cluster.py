@@ -50,10 +50,14 @@ class Cluster(JobSubmissionClient):
     """Ray's client, whose every method raises ClusterAway when nobody answers and UserError for a refused token."""
 
     def submit(self, **job: Any) -> None:
-        """``submit_job``. Raises UserError if the cluster has a job of this id."""
+        """``submit_job``. Raises UserError if the cluster has a job of this id, or nobody there who takes one."""
         try:
             self.submit_job(**job)
         except RuntimeError as error:
+            if "No available agent" in str(error):
+                reason = "the cluster has no agent that takes jobs: it has just begun, or another Ray there has the port"
+                remedy = "try again in a minute, or give that Ray another --dashboard-agent-listen-port"
+                raise UserError(job["submission_id"], reason, remedy) from None
             if "already exists" not in str(error):
                 raise
             raise UserError(job["submission_id"], "has just been submitted by someone else", "follow it") from None

@@ -2,9 +2,8 @@
 
 import json
 import os
+import sys
 from pathlib import Path
-
-from ray_jobs.console import main
 
 ENVIRONMENT_FILE = "passed_environment.json"
 
@@ -16,6 +15,16 @@ def load_environment() -> None:
         os.environ.update(json.loads(passed.read_text())["variables"])
 
 
+def run() -> None:
+    """Run the command, or say in one line which package this Python lacks: it is the one that the head's Ray finds."""
+    try:
+        from ray_jobs.console import main
+    except ModuleNotFoundError as error:
+        remedy = "start Ray on the head where the python of this project is the first on PATH"
+        sys.exit(f"error: {sys.executable}: has no {error.name}; {remedy}")
+    main()
+
+
 if __name__ == "__main__":
     load_environment()
-    main()
+    run()

@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +150,25 @@ def test_who_comes_second_at_the_same_moment_is_refused(cluster, refused, monkey
 
     monkeypatch.setattr(cluster, "submit_job", too_late)
     assert "first-1: has just been submitted" in refused(submit.command, "--", *TRAIN, "--name", "first")
+
+
+def test_a_head_whose_agent_takes_no_job(cluster, refused, monkeypatch):
+    def nobody(**job):
+        raise RuntimeError("No available agent to submit job, please try again later.")
+
+    monkeypatch.setattr(cluster, "submit_job", nobody)
+    said = refused(submit.command, "--", *TRAIN)
+    assert "has no agent that takes jobs" in said
+
+
+def test_a_head_with_another_python(tmp_path):
+    """One without this project's packages, as it is the first on the head's PATH."""
+    root = Path(ray_jobs.__file__).parents[1]
+    argv = [sys.executable, "-S", "-m", "ray_jobs.submissions.driver", "train", "pose"]
+    job = subprocess.run(argv, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, timeout=300)
+    assert job.returncode == 1
+    assert job.stderr.startswith(f"error: {sys.executable}: has no ")
+    assert job.stderr.count("\n") == 1
 
 
 def test_resume_repeats_the_command_with_more_options(cluster, refused, monkeypatch):
