@@ -55,7 +55,7 @@ class Cluster(JobSubmissionClient):
             self.submit_job(**job)
         except RuntimeError as error:
             if "No available agent" in str(error):
-                reason = "the cluster has no agent that takes jobs: it has just begun, or another Ray there has the port"
+                reason = "no agent there takes jobs: the head has just begun, or another Ray has the port"
                 remedy = "try again in a minute, or give that Ray another --dashboard-agent-listen-port"
                 raise UserError(job["submission_id"], reason, remedy) from None
             if "already exists" not in str(error):

@@ -157,8 +157,8 @@ def test_a_head_whose_agent_takes_no_job(cluster, refused, monkeypatch):
         raise RuntimeError("No available agent to submit job, please try again later.")
 
     monkeypatch.setattr(cluster, "submit_job", nobody)
-    said = refused(submit.command, "--", *TRAIN)
-    assert "has no agent that takes jobs" in said
+    said = refused(submit.command, "--", *TRAIN, "--name", "first")
+    assert "first-1: no agent there takes jobs" in said
 
 
 def test_a_head_with_another_python(tmp_path):
