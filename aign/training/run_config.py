@@ -83,12 +83,16 @@ class RunConfig:
 
         ``stored`` has the shape of a StoredRunConfig.
         """
-        compression = stored.get("compression")
+        compression, kind = stored.get("compression"), find_task(stored["task"]).Config
+        for known, part in ((kind, "options"), (TrainingConfig, "training")):
+            if others := stored[part].keys() - {field.name for field in dataclasses.fields(known)}:
+                reason = f"has {part} that this version does not know ({', '.join(sorted(others))})"
+                raise UserError(where, reason, "use the version it names")
         try:
             return cls(
                 task=stored["task"],
                 preset=stored["preset"],
-                options=find_task(stored["task"]).Config(**_tuples(stored["options"])),
+                options=kind(**_tuples(stored["options"])),
                 training=TrainingConfig(**_tuples(stored["training"])),
                 init_from=stored.get("init_from"),
                 compression=read_json(json.dumps(compression), where, Compression) if compression else None,
@@ -96,7 +100,7 @@ class RunConfig:
         except UserError as error:
             raise UserError(f"config.json: {error.value}", error.reason, "restore it, or use another run") from None
         except (KeyError, TypeError) as error:
-            raise UserError(where, f"not readable by this version ({error})", "use the version it names") from None
+            raise UserError(where, "lacks options that this version needs", "use the version it names") from error
 
     def make_task(self, device: Any = "cpu") -> Task:
         """The task with its data and networks as they are before anything is learnt or loaded.

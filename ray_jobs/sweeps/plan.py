@@ -210,8 +210,8 @@ class Sweep:
             job = Job(run=run, placement=Placement(storage=folder.uri.removesuffix(folder.name)), name=folder.name)
             return cls(options, Space(found["space"]), job, tuple(found["argv"]))
         except (KeyError, TypeError) as error:
-            reason, remedy = f"not readable by this version ({error!r})", "give the sweep's command again: it goes on"
-            raise UserError(f"{folder.uri}/{SWEEP_FILE}", reason, remedy) from None
+            remedy = "give the sweep's command again: it goes on"
+            raise UserError(f"{folder.uri}/{SWEEP_FILE}", "has other options than this version", remedy) from error
 
     @property
     def recipe(self) -> dict[str, Any]:

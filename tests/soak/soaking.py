@@ -75,13 +75,13 @@ def perform(fault: Fault, run: SoakedRun) -> Entry:
     """One fault, until the run trains again. Raises Over if there is no run any more for it to come to."""
     started = time.monotonic()
     outcome: Outcome = "held"
-    lost = 0
+    text, lost, has_come = "", 0, False
     run.mark()
     try:
         if not run.is_alive():
             run.go_on()
         run.wait_for_checkpoint(run.newest() + CHECKPOINT_EVERY * fault.dice.randint(1, 2))
-        number, committed = run.begun()[0], run.whole()
+        number, committed, has_come = run.begun()[0], run.whole(), True
         seen = KINDS[fault.kind].go(run, fault.dice)
         run.heal()
         if not run.is_alive():
@@ -91,6 +91,10 @@ def perform(fault: Fault, run: SoakedRun) -> Entry:
         outcome, text = "lost" if lost else "held", f"{seen}; {went_on}"
         if not run.shape.workers and "Traceback" in run.heard():  # Ray shows those of workers that are killed
             outcome, text = "failed", f"{text}; showed a traceback"
+    except Over:
+        if not has_come:
+            raise
+        text = "then the run came to its end"
     except Unexpected as problem:
         outcome, text = "failed", str(problem)
         run.end()

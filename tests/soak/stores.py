@@ -1,5 +1,6 @@
 """Kinds of faults of the store: away, slow, refusing, half of an upload; and damage to what it holds."""
 
+import signal
 import time
 from collections.abc import Callable
 from random import Random
@@ -66,11 +67,12 @@ def _for_a_while(run: SoakedRun, dice: Random, rule: Rule) -> str:
     return f"for {seconds:.1f} s"
 
 
-@kind("status-403", "the keys expire: every request is answered with 403 until the command has ended")
+@kind("status-403", "the keys expire: every request is answered with 403, and the command is stopped")
 def status_403(run: SoakedRun, dice: Random) -> str:
     run.proxy.rule = lambda request: Refuse(403, "ExpiredToken")
-    run.ended(1, 2)
-    run.heal()
+    time.sleep(dice.uniform(0.5, LONGEST_S))  # it would train on to its end, and all would wait here
+    run.signal_command(signal.SIGTERM)
+    run.ended(1, 2, 128 + signal.SIGTERM)
     return run.last_line()[:60]
 
 
