@@ -8,17 +8,32 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from aign.data.streams import rows
 from aign.errors import UserError
+from aign.options import CheckedOptions
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MOST_DIFFERENCE = 1e-3
 """Between what onnxruntime and PyTorch give, in parts of an output's largest magnitude."""
+Opset = Annotated[int, Ge(18), Le(23)]
+"""Version of ONNX's operators: PyTorch writes from 18, and knows up to 23."""
+OPSET = 20
+"""What is written if nobody asks for another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxOptions(CheckedOptions):
+    """How a file is written."""
+
+    opset: Opset = OPSET
+    """Version of ONNX's operators that the file uses: a newer one for what is written with it, an older one for what
+    cannot read it otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +60,19 @@ class OnnxReport:
     """Of any output from PyTorch's, in parts of its largest magnitude."""
 
 
-def write_onnx(generator: nn.Module, observed_example: dict[str, Tensor], file: Path | str) -> OnnxReport:
-    """Write a generator, in evaluation mode, as one ONNX file for batches of any size.
+def write_onnx(
+    generator: nn.Module, observed_example: dict[str, Tensor], file: Path | str, *, opset: int = OPSET
+) -> OnnxReport:
+    """Write a generator, in evaluation mode, as one ONNX file of operators ``opset`` for batches of any size.
 
     The example is two or more samples of what is observed. Inputs have the names of what is observed; outputs have
     those of factors, or inferred_NAME where something observed has the same one.
 
     onnxruntime first runs it on the example and on its first sample alone. Raises UserError if an output then is more
-    than ``MOST_DIFFERENCE`` from PyTorch's, for a generator that cannot be exported, and for a missing package; then no
-    file is written.
+    than ``MOST_DIFFERENCE`` from PyTorch's, for a generator that cannot be exported, for an opset that PyTorch cannot
+    write, and for a missing package; then no file is written.
     """
+    opset = OnnxOptions(opset=opset).opset
     _check_packages()
     device = next(generator.parameters()).device
     observed = {name: values.to(device) for name, values in observed_example.items()}
@@ -63,7 +81,7 @@ def write_onnx(generator: nn.Module, observed_example: dict[str, Tensor], file: 
     try:
         with torch.no_grad():
             names = {name: f"inferred_{name}" if name in observed else name for name in generator(observed)}
-            model, contents = _export(generator, observed, list(names.values()))
+            model, contents = _export(generator, observed, list(names.values()), opset)
             difference = _largest_difference(contents, generator, observed)
     finally:
         generator.train(was_training)
@@ -95,7 +113,9 @@ class _InOrder(nn.Module):
         return tuple(self.generator(dict(zip(self.names, observed, strict=True))).values())
 
 
-def _export(generator: nn.Module, observed: dict[str, Tensor], output_names: list[str]) -> tuple[Any, bytes]:
+def _export(
+    generator: nn.Module, observed: dict[str, Tensor], output_names: list[str], opset: int
+) -> tuple[Any, bytes]:
     """The onnx_ir.Model, and what its file holds."""
     batch = torch.export.Dim("batch")
     any_size = (tuple({0: batch} for _ in observed),)
@@ -109,18 +129,22 @@ def _export(generator: nn.Module, observed: dict[str, Tensor], output_names: lis
                 input_names=list(observed),
                 output_names=output_names,
                 dynamic_shapes=any_size,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
             # every node has a stack trace, with paths of this machine
             import_module("onnx_ir.passes.common").ClearMetadataAndDocStringPass()(program.model)
-            return program.model, program.model_proto.SerializeToString()
+            contents = program.model_proto.SerializeToString()
     except Exception as error:  # of many kinds: for what cannot be traced, for operations that ONNX lacks, for size
         raise UserError(
             type(generator).__name__,
             f"cannot be exported to ONNX ({_why(error.__cause__ or error)})",
             "write its forward for any size of batch, without branches on values, with operations that ONNX has",
         ) from error
+    if (written := program.model.opset_imports[""]) != opset:  # where operations cannot be converted
+        raise UserError(f"opset = {opset}", f"this network can only be written in {written}", f"use {written}")
+    return program.model, contents
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from aign.onnx_export import write_onnx
+from aign.onnx_export import OnnxOptions, write_onnx
 from ray_jobs.console import run_command
 from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FolderOption, OutputFolder
@@ -19,7 +19,7 @@ NUM_EXAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnDevice):
+class Options(OnDevice, OnnxOptions):
     """Write the network of a run's newest checkpoint: for ``aign.load``, and as an ONNX file that onnxruntime was seen
     to give the same results with."""
 
@@ -35,7 +35,7 @@ def command(argv: list[str]) -> None:
     trained = open_run(options.run, device=options.device)
     with options.out.filling() as folder:
         example = trained.task.example(NUM_EXAMPLES, torch.Generator().manual_seed(0))
-        report = write_onnx(trained.task.generator, example, folder / "generator.onnx")
+        report = write_onnx(trained.task.generator, example, folder / "generator.onnx", opset=options.opset)
         (folder / "onnx.json").write_text(json.dumps(dataclasses.asdict(report), indent=1))
         trained.save(folder)
         files = sorted(path.name for path in folder.iterdir())

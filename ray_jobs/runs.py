@@ -72,7 +72,12 @@ def read_config(run: Store) -> StoredJob:
         raise UserError(run.uri, reason, f"give {found or 'the folder that training printed'}") from None
     if run.name == "export" and (found := _run_around(run)):
         raise UserError(run.uri, "is a part of a run", f"give {found}")
-    return read_json(content, f"{run.uri}/config.json", StoredJob, "use another run, or begin this one anew")
+    try:
+        return read_json(content, f"{run.uri}/config.json", StoredJob, "use another run, or begin this one anew")
+    except UserError:
+        if not run.exists("generator.safetensors"):
+            raise
+    raise UserError(run.uri, "is an export, not a run", "give the run that it was made of, or use aign.load in Python")
 
 
 def _run_around(folder: Store) -> str | None:

@@ -216,7 +216,13 @@ class Sweep:
     @property
     def recipe(self) -> dict[str, Any]:
         """What its results depend on, as JSON."""
-        return json.loads(json.dumps({part: self.to_json()[part] for part in SHARED}))
+        return self._recipe(self.to_json(), self.job.run)
+
+    def _recipe(self, stored: Mapping[str, Any], run: RunConfig) -> dict[str, Any]:
+        """The same of sweep.json and the run in it; a scheduler looks at evaluations, so it matters when they are."""
+        looks = {"evaluate_every": run.training.evaluate_every} if self.options.scheduler != "none" else {}
+        own = {"sweep": stored["sweep"], "space": stored["space"]}
+        return json.loads(json.dumps({**own, "run": {**run.recipe(), "steps": run.training.steps, **looks}}))
 
     def check_existing(self, claimed: Sequence[Mapping[str, Any]] = ()) -> None:
         """Raises UserError if storage has another sweep of this name, or one with another recipe is beginning."""
@@ -224,7 +230,8 @@ class Sweep:
             self._check_same(recipe)
         with contextlib.suppress(FileNotFoundError):
             where = f"{self.folder.uri}/{SWEEP_FILE}"
-            self._check_same(read_json(self.folder.read(SWEEP_FILE), where, StoredSweep, "use another --name"))
+            stored = read_json(self.folder.read(SWEEP_FILE), where, StoredSweep, "use another --name")
+            self._check_same(self._recipe(stored, RunConfig.from_json(stored["run"], where)))
 
     def _check_same(self, before: Mapping[str, Any]) -> None:
         now = self.recipe

@@ -22,7 +22,7 @@ from ray.tune.result import DONE
 
 from aign.errors import NotTrainable, UserError
 from ray_jobs.attempts import AlreadyRuns
-from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, folder_name
+from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, fetch_checkpoint, folder_name
 from ray_jobs.events import Event
 from ray_jobs.launch import launch
 from ray_jobs.stopping import Stopped, StopSignal
@@ -169,7 +169,8 @@ class Trial(tune.Trainable):
 
 
 def copy_checkpoint(source: Store, target: Store, step: int) -> int:
-    """Make another run's checkpoint the beginning of a new run: that of a step, or if it is gone the newest.
+    """Make another run's checkpoint the beginning of a new run: that of a step, or if it is gone or damaged the newest
+    whole one.
 
     Returns its step. It waits for one that is still under way. Raises UserError if there is none.
     """
@@ -178,13 +179,18 @@ def copy_checkpoint(source: Store, target: Store, step: int) -> int:
         if steps and steps[0] > step:
             break  # superseded
         time.sleep(0.5)
-    if not steps:
-        raise UserError(source.uri, "has no checkpoint to go on from", "give it a smaller --checkpoint-every")
-    chosen = step if step in steps else steps[0]
-    name = f"checkpoints/{folder_name(chosen)}"
-    with tempfile.TemporaryDirectory(prefix="aign-exploit-") as scratch:
-        source.download(name, Path(scratch))
-        files = sorted(Path(scratch).iterdir(), key=lambda file: file.name == STATE_FILE)  # it makes the others valid
-        for file in files:
-            target.upload(file, f"{name}/{file.name}")
-    return chosen
+    refusal = UserError(source.uri, "has no checkpoint to go on from", "give it a smaller --checkpoint-every")
+    others = [other for other in steps if other != step]
+    for chosen in [step, *others] if step in steps else others:
+        with tempfile.TemporaryDirectory(prefix="aign-exploit-") as scratch:
+            try:
+                fetch_checkpoint(source, chosen, Path(scratch))
+            except UserError as damage:  # another one is as good to go on from
+                refusal = damage
+                continue
+            name = folder_name(chosen)
+            files = sorted((Path(scratch) / name).iterdir(), key=lambda file: file.name == STATE_FILE)
+            for file in files:  # state.json, which makes the others valid, comes last
+                target.upload(file, f"checkpoints/{name}/{file.name}")
+        return chosen
+    raise refusal

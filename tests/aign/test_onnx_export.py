@@ -2,6 +2,7 @@
 
 import sys
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -66,6 +67,26 @@ class Odd(nn.Module):
     def forward(self, observed):
         inferred = self.formula(observed["x"])
         return inferred if isinstance(inferred, dict) else {"z": inferred}
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+def test_a_file_has_the_opset_that_is_asked_for(opset, tmp_path):
+    generator = Odd(lambda x: {"z": torch.nn.functional.gelu(x).softmax(-1), "mean": x.mean((1, 2))})
+    observed = {"x": torch.randn(4, 3, 2)}
+    assert write_onnx(generator, observed, tmp_path / "generator.onnx", opset=opset).opset == opset
+    model = onnx.load(tmp_path / "generator.onnx")
+    assert {known.domain: known.version for known in model.opset_import} == {"": opset}
+    found = onnxruntime.InferenceSession(tmp_path / "generator.onnx").run(None, {"x": observed["x"].numpy()})
+    for ours, theirs in zip(generator(observed).values(), found, strict=True):
+        torch.testing.assert_close(torch.from_numpy(theirs), ours)
+
+
+@pytest.mark.parametrize("opset", [17, 24])
+def test_an_opset_that_cannot_be_written_is_refused(opset, tmp_path):
+    with pytest.raises(UserError) as refused:
+        write_onnx(Odd(lambda x: x), {"x": torch.ones(4, 2)}, tmp_path / "generator.onnx", opset=opset)
+    assert refused.value.value == f"opset = {opset}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_factor_that_has_the_name_of_something_observed_is_called_otherwise(tmp_path):

@@ -25,7 +25,7 @@ def run(tiny_argv, tmp_path_factory):
 def test_its_files_give_what_the_newest_checkpoint_gives(run, tmp_path, capfd):
     (tmp_path / "generator.onnx").write_text("of an earlier export")
     capfd.readouterr()
-    export.command([str(run), "--out", str(tmp_path)])
+    export.command([str(run), "--out", str(tmp_path), "--opset", "19"])
     said = capfd.readouterr()
     assert said.out.startswith(f"step 12: {tmp_path}/README.md, ")
     assert not said.err
@@ -42,7 +42,7 @@ def test_its_files_give_what_the_newest_checkpoint_gives(run, tmp_path, capfd):
     joints = observed["keypoints_px"].shape[1]
     port = {"name": "keypoints_px", "shape": ["batch", joints, 2], "dtype": "float32"}
     assert about["inputs"] == {"keypoints_px": port}
-    assert about["opset"] >= 18
+    assert about["opset"] == 19
     assert 0 <= about["largest_difference"] < 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "generator.onnx")
     found = session.run(list(about["outputs"]), {"keypoints_px": observed["keypoints_px"].numpy()})
@@ -56,8 +56,17 @@ def test_they_can_go_to_a_store(run, tmp_path, object_store):
     assert Store(out).names() == FILES
 
 
+def test_an_export_is_no_run(run, tmp_path, refused):
+    export.command([str(run), "--out", str(tmp_path / "exported")])
+    assert "is an export" in refused(export.command, tmp_path / "exported", "--out", tmp_path / "again")
+    assert "is a part of a run" in refused(export.command, run / "export", "--out", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_what_is_no_run_and_what_is_no_folder_are_one_line(run, tmp_path, refused):
     assert "is not a run" in refused(export.command, tmp_path / "nothing")
+    assert "opset = 17" in refused(export.command, run, "--out", tmp_path / "new", "--opset", "17")
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     assert "is a file, not a folder" in refused(export.command, run, "--out", tmp_path / "file")
     assert (tmp_path / "file").read_text() == ""

@@ -72,19 +72,19 @@ def test_deep_in_a_hole_is_the_mean_colour():
 
 
 @pytest.mark.parametrize(
-    ("made", "sides"),
+    ("make", "sides"),
     [
-        (decoder(3, width=8, shrinks=True), (4, 6)),
-        (decoder(3, width=8, shrinks=False), (16, 24)),
-        (dense_decoder((3, 16, 24), width=8), (16, 24)),
+        (lambda: decoder(3, width=8, shrinks=True), (4, 6)),
+        (lambda: decoder(3, width=8, shrinks=False), (16, 24)),
+        (lambda: dense_decoder((3, 16, 24), width=8), (16, 24)),
     ],
 )
-def test_a_decoder_gives_the_observed_from_a_factor(made, sides):
+def test_a_decoder_gives_the_observed_from_a_factor(make, sides):
     class Enlarge(nn.Module):
         def forward(self, observed):
             return {"image": observed["image"]}
 
-    inferred = WithDecoder(Enlarge(), made, reads="image")({"image": torch.rand(2, 3, 16, 24)})
+    inferred = WithDecoder(Enlarge(), make(), reads="image")({"image": torch.rand(2, 3, 16, 24)})
     assert inferred["rendered"].shape == (2, 3, *sides)
     assert ((inferred["rendered"] > 0) & (inferred["rendered"] < 1)).all()
 

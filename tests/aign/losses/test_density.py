@@ -79,12 +79,12 @@ def test_samples_have_the_quantiles(alpha, rng):
     """Kolmogorov-Smirnov against the integrated density."""
     samples = Density().sample((100_000,), alpha, 0.7, rng).double()
     grid = torch.linspace(-40, 40, 40_001, dtype=torch.float64).pow(3) * 0.7 / 10
-    density = (-Density().nll(grid, alpha, 0.7)).exp().numpy()
-    areas = integrate.cumulative_simpson(density, x=grid.numpy(), initial=0)
+    density = (-Density().nll(grid, alpha, 0.7)).exp().cpu().numpy()
+    areas = integrate.cumulative_simpson(density, x=grid.cpu().numpy(), initial=0)
     areas += (1 - areas[-1]) / 2  # both tails alike
-    assert stats.kstest(samples.numpy(), lambda x: np.interp(x, grid.numpy(), areas)).pvalue > 1e-3
+    assert stats.kstest(samples.cpu().numpy(), lambda x: np.interp(x, grid.cpu().numpy(), areas)).pvalue > 1e-3
     for part in (0.05, 0.25, 0.5, 0.75, 0.95):
-        below = (samples <= np.interp(part, areas, grid.numpy())).double().mean().item()
+        below = (samples <= np.interp(part, areas, grid.cpu().numpy())).double().mean().item()
         assert abs(below - part) < 4 * math.sqrt(part * (1 - part) / len(samples))
 
 

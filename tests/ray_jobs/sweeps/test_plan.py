@@ -1,6 +1,7 @@
 """What a sweep is, from its command line; the command that repeats a trial; what is refused before anything starts."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -131,6 +132,37 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path):
         plan(["pose", "--space", "alpha=fixed:{-2:2}", *RUN, "--steps", "50", *argv]).check_existing()
     with pytest.raises(UserError, match="sweep with other options"):
         sweep_of(*argv, space="alpha=fixed:{-1:2}").check_existing()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "changed", "same"),
+    [
+        ("none", ["--log-every", "7"], True),
+        ("none", ["--checkpoint-every", "50"], True),
+        ("none", ["--evaluate-every", "10"], True),
+        ("none", ["--generator-lr", "0.1"], False),
+        ("asha", ["--log-every", "7"], True),
+        ("asha", ["--evaluate-every", "10"], False),  # where a scheduler looks
+        ("pbt", ["--log-every", "7"], True),
+        ("pbt", ["--perturb-every", "40"], False),
+    ],
+)
+def test_options_that_change_no_number_may_differ_when_a_sweep_goes_on(scheduler, changed, same, tmp_path):
+    argv = ["--storage", str(tmp_path), "--name", "s", "--scheduler", scheduler]
+    sweep, other = sweep_of(*argv), sweep_of(*argv, *changed)
+    with nullcontext() if same else pytest.raises(UserError):
+        other.check_existing([sweep.recipe])  # that of a command which has just begun
+    sweep.folder.write("sweep.json", json.dumps(sweep.to_json()).encode())
+    sweep.check_existing()
+    with nullcontext() if same else pytest.raises(UserError):
+        other.check_existing()
+
+
+def test_a_range_over_what_cannot_be_is_refused_before_the_sweep(tmp_path):
+    with pytest.raises(UserError) as refused:
+        plan(["pose", "--space", "width={int:-5:5}", *RUN, "--storage", str(tmp_path)])
+    assert refused.value.value == "width = -5"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_is_read_back_from_its_folder(tmp_path):
