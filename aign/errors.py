@@ -98,8 +98,9 @@ def _is_library(file: str) -> bool:
     return file.startswith(_LIBRARIES) or not os.path.isabs(file)  # code that was made while running has no file
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(given: object, known: Iterable[str]) -> str:
     """The remedy for a misspelt word: its name here, the nearest of those that are known, or all of them."""
+    word = str(given)
     words = {other.lower(): other for other in known}
     ours = OTHER_WORDS.get(_plain(word), ())
     if here := [other for other in words.values() if _plain(other) in ours]:

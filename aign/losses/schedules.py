@@ -19,6 +19,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+
 from aign.errors import UserError
 from aign.options import OverTheRun
 
@@ -237,6 +239,7 @@ def _parse(name: str, spelling: str, not_for_it: tuple[str, ...]) -> Schedule | 
     )
 
 
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 _EXAMPLES = {
     "alpha": {"fixed": "fixed:1", "linear": "linear:2:0", "cosine": "cosine:2:-2", "adaptive": "adaptive:0:2"},
     "scale": {
@@ -272,11 +275,16 @@ def _points(name: str, spelling: str, kind: str, rest: str) -> tuple[tuple[float
 
 
 def _number(text: str) -> float | None:
+    """As losses compute with it: what is too large for float32 is infinite, and what is too small is 0."""
     try:
         number = float(text)
     except ValueError:
         return None
-    return None if math.isnan(number) else number
+    if math.isnan(number):
+        return None
+    if abs(number) > _LARGEST:
+        return math.copysign(math.inf, number)
+    return number if abs(number) >= _SMALLEST else 0.0
 
 
 def _spelled(number: float) -> str:
