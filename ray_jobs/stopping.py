@@ -15,6 +15,9 @@ from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+_ended_by: int | None = None
+"""The signal that was to end this process; a library whose import catches everything may have prevented it."""
+
 
 class Stopped(Exception):
     """A run has saved and ended early, as it was asked to. Commands say so and exit as a signal's victim does."""
@@ -44,6 +47,7 @@ class StopSignal:
         self._asked_before = self._breaks_off = False
 
     def __enter__(self) -> "StopSignal":
+        self.signum = _ended_by
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: self._heard(signum) for signum in SIGNALS}
         return self
@@ -122,6 +126,8 @@ def _restoring(handlers: dict[int, Any]) -> Iterator[None]:
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
+    global _ended_by
+    _ended_by = signum
     signal.signal(signum, signal.SIG_DFL)  # once more ends it without what follows
     with suppress(OSError):  # not print: this may come in the middle of one
         os.write(2, f"ended by {signal.Signals(signum).name}; what it had not written yet is lost\n".encode())

@@ -119,6 +119,15 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S).returncode == -signal.SIGTERM
 
 
+def test_a_signal_that_an_import_has_swallowed_still_stops_a_run():
+    """Some libraries try imports of their own, and catch whatever these raise."""
+    script = "import os, signal\nfrom ray_jobs.stopping import StopSignal, end_at_signals\nend_at_signals()\n"
+    script += "try:\n    os.kill(os.getpid(), signal.SIGTERM)\nexcept BaseException:\n    pass\n"
+    script += "with StopSignal() as stop:\n    print(stop.signum)"
+    said = subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S, stdout=subprocess.PIPE).stdout
+    assert int(said) == signal.SIGTERM
+
+
 # --- a mistake that only a person can mend ---------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from random import Random
 from ray_jobs.checkpoints import STATE_FILE
 from tests.faults import machines
 from tests.faults.proxy import Break, Trap
-from tests.faults.run import Unexpected
+from tests.faults.run import CHECKPOINT_EVERY, Unexpected
 from tests.soak.kinds import kind
 from tests.soak.soaked import Over, SoakedRun
 
@@ -46,8 +46,14 @@ def _asked_to_go(run: SoakedRun, signum: signal.Signals) -> str:
 @kind("sigterm-in-start", "SIGTERM while the command starts")
 def sigterm_in_start(run: SoakedRun, dice: Random) -> str:
     seconds = _started_anew(run, dice)
+    before = run.newest()
     run.signal_command(signal.SIGTERM)
-    run.ended(128 + signal.SIGTERM, -signal.SIGTERM)  # the latter before Python listens to it
+    try:
+        run.ended(128 + signal.SIGTERM, -signal.SIGTERM)  # the latter before Python listens to it
+    except Over:
+        if run.newest() > before + 2 * CHECKPOINT_EVERY:
+            raise Unexpected(f"SIGTERM after {seconds:.1f} s was lost") from None
+        raise
     return f"after {seconds:.1f} s"
 
 
