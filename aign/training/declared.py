@@ -1,7 +1,7 @@
 """What a task declares is looked at when it has been made, before anything is learnt from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,9 +33,11 @@ def check_declared(task: Task, stages: Sequence[Stage]) -> None:
         )
     for stage in stages:
         _check_names(task, stage)
-    with torch.no_grad(), _evaluating(task.generator):
+    tried = copy.copy(task)  # so that nothing is left in the networks of what goes through them here
+    tried.generator = copy.deepcopy(task.generator).eval()
+    with torch.no_grad():
         for stage in stages:
-            _check_weights(task, stage)
+            _check_weights(tried, stage)
 
 
 def _check_names(task: Task, stage: Stage) -> None:
@@ -77,15 +79,3 @@ def _terms(task: Task, stage: Stage) -> set[str]:
 def _samples(task: Task, streams: Sequence[str]) -> Sample | None:
     drawn = [draw(name, task.streams[name], NUM_SAMPLES, seed=0, step=0, share=Share()) for name in streams]
     return concatenate(drawn) if drawn else None
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Nothing is counted by batch norm meanwhile; afterwards every part is as it was."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
