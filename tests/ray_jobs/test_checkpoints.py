@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -285,16 +286,18 @@ def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, mon
     assert order == ["metrics/001-000000.jsonl", events, "checkpoints/step_0000004"]
 
 
-@pytest.fixture
+@contextmanager
 def little_room():
-    """No file may grow, as on a disk that is full."""
+    """No file may grow, as on a disk that is full; not even the one that pytest's output goes to, if it is a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_without_room_for_a_checkpoint_is_named(write_run, little_room, tmp_path):
-    with pytest.raises(UserError) as full:
+def test_a_disk_without_room_for_a_checkpoint_is_named(write_run, tmp_path):
+    with pytest.raises(UserError) as full, little_room():
         write_run({4: None})
     assert full.value.value == tmp_path / "spool"
