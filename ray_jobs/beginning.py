@@ -7,6 +7,7 @@ import dataclasses
 import re
 
 from aign.errors import UserError
+from aign.store_errors import unreachable
 from aign.training.engine import EngineState
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
@@ -14,7 +15,7 @@ from aign.training.step import Engines
 from ray_jobs.checkpoints import Checkpoint, checkpoint_steps
 from ray_jobs.job import Job
 from ray_jobs.runs import checkpoint_of, differences, read_config
-from ray_jobs.storage import Store
+from ray_jobs.storage import Store, StoreAway
 
 WEIGHTS = ("param/", "buffer/", "ema/")
 
@@ -32,8 +33,10 @@ def with_beginning(job: Job) -> Job:
     if begun and begun[0].uri == source.uri and step in (None, begun[1]):
         step = begun[1]
     else:
-        before = _read_run(job, source)
-        step = find_step(source, step)
+        try:
+            before, step = _read_run(job, source), find_step(source, step)
+        except StoreAway as away:
+            raise unreachable(source.uri, away) from None
     job = dataclasses.replace(job, run=dataclasses.replace(job.run, init_from=f"{source.uri}@{step}"))
     if not begun:
         engines = make_engines(job.run.make_task(), job.run.training)

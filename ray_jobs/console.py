@@ -53,7 +53,9 @@ def _status(command: Callable[[list[str]], None], argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         remedy = f"install it there ({sys.executable} -m pip install), or use the python that has it"
         return _one_line(UserError(error.name, "this package is not installed", remedy), 2)
-    except (RuntimeError, StoreAway) as error:
+    except StoreAway as away:
+        return _one_line(StoreAway(f"{away}; check AWS_ENDPOINT_URL and the network, then run it again"), 1)
+    except RuntimeError as error:
         return _one_line(error, 1)
     except Stopped as stopped:
         print(stopped)

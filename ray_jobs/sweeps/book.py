@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
+from typing_extensions import TypedDict
 
 from aign.errors import UserError
 from aign.stored import read_json
@@ -32,6 +33,15 @@ TRIAL_FILE = "trial.json"
 SECONDS_TO_SEND = 60.0
 
 
+class StoredStretch(TypedDict):
+    """A part of a trial's path as JSON holds it (``ray_jobs.sweeps.trial.Stretch``)."""
+
+    run: str
+    values: dict[str, str]
+    step: int
+    clock: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A trial so far."""
@@ -39,8 +49,7 @@ class Record:
     trial: int
     point: Point
     status: Status = "waiting"
-    path: list[dict[str, Any]] = field(default_factory=list)
-    """Its stretches, as JSON."""
+    path: list[StoredStretch] = field(default_factory=list)
     objective: float | None = None
     step: int = 0
     clock: int = 0

@@ -180,12 +180,14 @@ def _places(sweep: Sweep, where: Coordinate, records: Sequence[Record]) -> tuple
     if where.number is not None:
         key = f"{name}.0.{where.number}"
         log = sweep.space.ranges[key].kind == "log"
-        return np.array([record.point[key] for record in records], dtype=float), [], log
+        places = np.array([record.point[key] for record in records], dtype=float)
+        return places, [], log and bool((places > 0).all())
     spellings = [record.path[-1]["values"][name] for record in records]
     numbers = [_number(spelling) for spelling in spellings]
     own = [interval for key, interval in sweep.space.ranges.items() if key.rsplit(".", 2)[0] == name]
     if own and None not in numbers:
-        return np.array(numbers, dtype=float), [], all(interval.kind == "log" for interval in own)
+        places = np.array(numbers, dtype=float)
+        return places, [], all(interval.kind == "log" for interval in own) and bool((places > 0).all())
     labels = sorted(set(spellings), key=lambda text: (_number(text) is None, _number(text) or 0, text))
     return np.array([labels.index(spelling) for spelling in spellings], dtype=float), labels, False
 

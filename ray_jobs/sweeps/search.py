@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from ray_jobs.sweeps.book import Record
+from ray_jobs.sweeps.book import Record, StoredStretch
 from ray_jobs.sweeps.space import Point, Range, Space
 
 
@@ -84,7 +84,7 @@ class OptunaSearch(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the book has it all."""
 
-    def _config(self, trial_id: str, trial: int, path: list[dict[str, Any]]) -> dict[str, Any]:
+    def _config(self, trial_id: str, trial: int, path: list[StoredStretch]) -> dict[str, Any]:
         self._asked[trial_id] = asked = self._study.ask()
         return {"spec": {"trial": trial, "point": self._suggest(asked), "path": path}}
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from aign.errors import UserError
 from aign.training.players import make_engines
 from ray_jobs import train
 from ray_jobs.beginning import begin
@@ -29,6 +30,13 @@ def source(tiny_argv, tmp_path_factory):
 def argv(tiny_argv, tmp_path):
     """The command line of another run."""
     return ["pose", *tiny_argv, *PLAIN, "--storage", str(tmp_path), "--name", "run"]
+
+
+def test_a_store_that_does_not_answer_is_named_before_the_run(argv, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(UserError) as refused:
+        check(parse([*argv, "--from", "s3://bucket/run"]).job)
+    assert str(refused.value.value).startswith("s3://bucket/run")
 
 
 def begun(argv):
