@@ -23,6 +23,7 @@ def test_a_path_of_another_shape_is_skipped_and_told(tmp_path, path):
     assert [str(damage.value) for damage in told] == [f"{tmp_path}/trials/000/trial.json"]
 
 
+@pytest.mark.filterwarnings("error")  # numpy and matplotlib warn, and leave the points out
 @pytest.mark.parametrize("draw", [against_each_option, parallel_coordinates])
 def test_a_value_that_a_logarithmic_range_cannot_hold_is_drawn_all_the_same(tmp_path, draw):
     space = ["--space", "reprojection_weight={log:0.1:10}", "--trials", "2", "--storage", str(tmp_path)]
