@@ -190,7 +190,7 @@ def disk_full(run: SoakedRun, dice: Random) -> str:
     machines.fill(run.ballast)
     run.ended(1, 2)
     said = run.last_line()
-    if not said.startswith("error: "):
+    if run.is_heard and not said.startswith("error: "):
         raise Unexpected(f"did not end in one clear line: {said}")
     run.ballast.unlink()
-    return said[:60]
+    return said[:60] if run.is_heard else "nobody listened"

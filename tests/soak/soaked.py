@@ -27,7 +27,8 @@ class SoakedRun(Run):
         self._mark = 0
 
     def begin(self, **streams: int) -> None:
-        """Start the command."""
+        """Start the command; with ``streams`` of its own its console is not read."""
+        self.is_heard = not streams
         self.start(workers=str(self.shape.workers), **streams)
 
     def go_on(self, **streams: int) -> None:
