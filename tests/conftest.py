@@ -38,6 +38,16 @@ def pytest_configure(config):
     torch.backends.cudnn.allow_tf32 = False  # convolutions would have ten bits, and tests compare more
 
 
+def pytest_collection_modifyitems(items):
+    """With ``-n 2 --dist loadgroup`` one process runs all files that start Ray; the others are shared by file.
+
+    A Ray waits more than it computes, and two of them would want four cores.
+    """
+    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def device(request):
     """What tests of the library compute on."""
