@@ -1,5 +1,6 @@
 """Memories: true samples of factors, unpaired with any input, with a declared bias."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -38,6 +39,12 @@ class Memory:
             raise UserError(bias, f"selects {len(self)} memories, at least {MIN_SAMPLES} are needed", "widen the bias")
         share = torch.ones(len(self)) if weights is None else weights
         self._cumulative = (share.double().cumsum(0) / share.double().sum()).numpy()
+
+    def to(self, device: torch.device | str) -> "Memory":
+        """The same memories on a device."""
+        moved = copy.copy(self)
+        moved.samples = to_device(self.samples, torch.device(device))
+        return moved
 
     def __len__(self) -> int:
         return rows(self.samples)

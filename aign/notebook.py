@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from aign.device import DeviceOption, choose_device
-from aign.tasks.base import Evaluation, Stage
+from aign.evaluation.result import Evaluation
+from aign.tasks.stages import Stage
 from aign.trained import Trained
 from aign.training.loop import Progress
 from aign.training.loop import train as run_loop
@@ -31,7 +32,7 @@ def train(
     engines = make_engines(made, run.training)
     recorder = _Printer(quiet)
     progress = run_loop(made, engines, run.training, recorder)
-    made.generator.load_state_dict(engines.generator.state().averaged_weights)
+    made.model.generator.load_state_dict(engines.generator.state().averaged_weights)
     return Trained(run=run, task=made, progress=progress, evaluation=recorder.evaluations[-1])
 
 

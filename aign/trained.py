@@ -17,8 +17,10 @@ from typing_extensions import TypedDict
 from aign.compression.thinning import take_over
 from aign.device import DeviceOption, choose_device, to_device
 from aign.errors import UserError
+from aign.evaluation.result import Evaluation, readable
 from aign.stored import read_json
-from aign.tasks.base import Evaluation, Factors, Task, readable
+from aign.tasks.base import Task
+from aign.tasks.parts import Factors
 from aign.training.loop import Progress, infer_all
 from aign.training.run_config import RunConfig, StoredRunConfig, find_task
 from aign.training.weights import load_weights
@@ -58,26 +60,26 @@ class Trained:
     @property
     def device(self) -> torch.device:
         """Where its networks are."""
-        return next(self.task.generator.parameters()).device
+        return next(self.task.model.generator.parameters()).device
 
     def infer(self, observed: dict[str, Tensor]) -> Factors:
         """Factors of any number of observed samples, in evaluation mode; on the networks' device."""
-        return infer_all(self.task.generator, to_device(observed, self.device))
+        return infer_all(self.task.model.generator, to_device(observed, self.device))
 
     def picture(self):
         """Observed, inferred, rendered and remembered, of the test set (only where the task has its data)."""
-        return self.task.picture(self.infer(self.task.test["observed"]), self.task.test)
+        return self.task.evaluator.picture(self.infer(self.task.data.test["observed"]), self.task.data.test)
 
     def save(self, folder: Path | str) -> None:
         """Write generator.safetensors, config.json and a model card, which ``load`` reads."""
         write_export(
             Path(folder),
             self.run,
-            self.task.facts(),
+            self.task.metadata,
             self.evaluation,
             progress=self.progress,
-            generator=self.task.generator.state_dict(),
-            renderer=self.task.renderer.state_dict(),
+            generator=self.task.model.generator.state_dict(),
+            renderer=self.task.model.renderer.state_dict(),
         )
 
 
@@ -122,8 +124,8 @@ def restore(
         reason = f"its facts are not those of a task {config.task!r}"
         raise UserError(where, reason, "train it again, or use the version that wrote it") from error
     for module, prefix, load_into in (
-        (task.generator, "generator/", take_over if config.compression else nn.Module.load_state_dict),
-        (task.renderer, "renderer/", nn.Module.load_state_dict),
+        (task.model.generator, "generator/", take_over if config.compression else nn.Module.load_state_dict),
+        (task.model.renderer, "renderer/", nn.Module.load_state_dict),
     ):
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         load_weights(module, weights, where=where, load_into=load_into)

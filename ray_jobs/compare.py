@@ -19,8 +19,8 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import NotTrainable, UserError
+from aign.evaluation.result import readable
 from aign.options import Seed
-from aign.tasks.base import readable
 from aign.training.run_config import find_preset, find_task
 from ray_jobs.console import run_command
 from ray_jobs.display import Bars, measured_on, spread
@@ -168,9 +168,10 @@ def ratio_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
     """The objective of every preset divided by that of every other, and the same from the paper's table."""
     kind = find_task(task)
     values = {
-        preset: mean(result["metrics"][kind.objective] for result in own) for preset, own in _by_preset(results).items()
+        preset: mean(result["metrics"][kind.selection_metric] for result in own)
+        for preset, own in _by_preset(results).items()
     }
-    title = f"{kind.objective.replace('_', ' ')}, row / column (in brackets: the paper's)"
+    title = f"{kind.selection_metric.replace('_', ' ')}, row / column (in brackets: the paper's)"
     table = Table("preset", *values, title=title, title_justify="left", title_style="")
     for row, value in values.items():
         cells = []
@@ -184,7 +185,7 @@ def ratio_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
 
 def group_table(task: str, results: Sequence[dict[str, Any]]) -> Table:
     """The objective by group (action, sequence), mean over seeds."""
-    objective = find_task(task).objective
+    objective = find_task(task).selection_metric
     groups = list(results[0]["groups"])
     table = Table("preset", *groups, title=objective.replace("_", " "), title_justify="left", title_style="")
     for preset, own in _by_preset(results).items():

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from aign.compression.task import COSTS
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from ray_jobs.compress_options import layers_table, parse_compression
 from ray_jobs.compression import parts_before
 from ray_jobs.console import run_command

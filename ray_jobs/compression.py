@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Adam
 
 from aign.compression.plan import Compression
-from aign.compression.task import Compressing
+from aign.compression.task import CompressedModel
 from aign.tasks.base import Task
 from aign.training.engine import EngineState, TorchEngine
 from aign.training.run_config import RunConfig
@@ -60,15 +60,15 @@ def begin_compression(job: Job, task: Task, engines: Engines) -> None:
     """Load what a part of a compression begins with. Collective."""
     plan = job.run.compression
     assert plan is not None
-    assert isinstance(task, Compressing)
+    assert isinstance(task.model, CompressedModel)
     if plan.schedule.method == "scratch":
         return
     source = fetch_beginning(plan.source)
     config = RunConfig.from_json(read_config(split_address(plan.source)[0]))
     parts = parts_before(job)
     begins_with = parts[-1].folder.uri if parts else plan.begins_with
-    thin = open_export(Store(begins_with)).task.generator.state_dict() if begins_with else None
-    student = task.student(deployed(config, source), thin)
+    thin = open_export(Store(begins_with)).task.model.generator.state_dict() if begins_with else None
+    student = task.model.student(deployed(config, source), thin)
     engines.generator.load(_state(student))
     take_over_discriminators(engines, source)
 

@@ -69,7 +69,7 @@ def _check_length(job: Job, before: RunConfig) -> None:
 
 def _is_beginning(run: RunConfig, progress: Progress, steps: int) -> bool:
     """Whether no stage that has ended would have been longer."""
-    stages = find_task(run.task).plan(run.options)
+    stages = find_task(run.task).objective.plan(run.options)
     lengths, longer = (stage_lengths(stages, total) for total in (steps, run.training.steps))
     last = max(index for index, length in enumerate(longer) if length)
     return lengths[: min(progress.stage, last)] == longer[: min(progress.stage, last)]

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aign.command import make_console
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from ray_jobs.events import MACHINE_METRICS, Event
 
 SECONDS_BETWEEN_LINES = 5.0

@@ -33,7 +33,7 @@ def command(argv: list[str]) -> None:
         options.json.check()
     trained = open_run(options.run)
     task = with_data(trained, choose_device(options.device), options.source)
-    evaluation, _ = evaluate(task, task.generator)
+    evaluation, _ = evaluate(task, task.model.generator)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
     make_console().print(evaluation_table(measured))
     if options.json:

@@ -34,8 +34,8 @@ def command(argv: list[str]) -> None:
     options.out.check()
     trained = open_run(options.run, device=options.device)
     with options.out.filling() as folder:
-        example = trained.task.example(NUM_EXAMPLES, torch.Generator().manual_seed(0))
-        report = write_onnx(trained.task.generator, example, folder / "generator.onnx", opset=options.opset)
+        example = trained.task.model.example(NUM_EXAMPLES, torch.Generator().manual_seed(0))
+        report = write_onnx(trained.task.model.generator, example, folder / "generator.onnx", opset=options.opset)
         (folder / "onnx.json").write_text(json.dumps(dataclasses.asdict(report), indent=1))
         trained.save(folder)
         files = sorted(path.name for path in folder.iterdir())

@@ -10,7 +10,7 @@ import tyro
 from aign.data.skipped import skipped_line
 from aign.device import to_device
 from aign.errors import UserError
-from aign.tasks.base import PICTURE
+from aign.tasks.parts import PICTURE
 from ray_jobs.console import run_command
 from ray_jobs.options import OnDevice, parse_verb
 from ray_jobs.outputs import FolderOption, OutputFolder
@@ -38,19 +38,19 @@ def command(argv: list[str]) -> None:
     options = parse_verb(Options, argv, "aign predict")
     options.out.check()
     trained = open_run(options.run, device=options.device)
-    own = trained.task.read(options.input)
+    own = trained.task.files.read(options.input)
     own = replace(own, sample={name: to_device(part, trained.device) for name, part in own.sample.items()})
     inferred = trained.infer(own.sample["observed"])
     with options.out.filling() as folder:
-        written = trained.task.write(inferred, own, folder)
-        trained.task.picture(inferred, own.sample).savefig(folder / f"{PICTURE}.png")
+        written = trained.task.files.write(inferred, own, folder)
+        trained.task.evaluator.picture(inferred, own.sample).savefig(folder / f"{PICTURE}.png")
         written.append(folder / f"{PICTURE}.png")
     names = ", ".join(path.name for path in written[:NUM_NAMED])
     files = names if len(written) <= NUM_NAMED else f"{names} and {len(written) - NUM_NAMED:,} more"
     print(f"inferred {len(own.names):,} samples: {files} in {options.out}")
     if own.skipped:
         print(skipped_line(own.skipped, "of the input were"))
-    for doubt in trained.task.doubts(inferred, own, _measured(options.run)):
+    for doubt in trained.task.files.doubts(inferred, own, _measured(options.run)):
         print(f"warning: {doubt}")
 
 

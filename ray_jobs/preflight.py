@@ -36,7 +36,7 @@ def check(job: Job, say: Callable[[str], None] = note) -> Job:
     check_resources(job)
     if job.placement.workers:
         check_ray()
-    known += find_task(job.run.task).check_data(job.run.options)
+    known += find_task(job.run.task).data.check(job.run.options)
     known += check_store(job.folder)
     if decided_here(job):  # on a cluster, its machines are where results wait
         made(spool_folder())

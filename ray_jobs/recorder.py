@@ -17,8 +17,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from aign.evaluation.result import Evaluation
 from aign.outputs import disk_errors
-from aign.tasks.base import Evaluation, Stage, Task
+from aign.tasks.base import Task
+from aign.tasks.stages import Stage
 from aign.training.loop import Progress
 from aign.training.step import Engines
 from ray_jobs.checkpoints import STATE_FILE, Checkpoint, checkpoint_steps, folder_name, read_objective, write_checkpoint
@@ -165,15 +167,15 @@ class RunRecorder:
         if self.writer:
             self.writer.checkpoint(
                 Checkpoint(progress=progress, engines=states, renderer=renderer_buffers(self.task)),
-                {"objective": self._objective(progress.step), "facts": self.task.facts()},
+                {"objective": self._objective(progress.step), "facts": self.task.metadata},
             )
 
     def _objective(self, step: int) -> float | None:
         if self.last_evaluation is None or self.last_evaluation[0] != step:
             return None
-        return self.last_evaluation[1].metrics[self.task.objective]
+        return self.last_evaluation[1].metrics[self.task.selection_metric]
 
 
 def renderer_buffers(task: Task) -> dict[str, Tensor]:
     """The renderer's data on the CPU."""
-    return {name: buffer.detach().cpu() for name, buffer in task.renderer.state_dict().items()}
+    return {name: buffer.detach().cpu() for name, buffer in task.model.renderer.state_dict().items()}

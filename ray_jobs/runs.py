@@ -178,8 +178,8 @@ def with_data(trained: Trained, device: torch.device, source: str | None = None)
             raise UserError(f"--source {source}", reason, "set AIGN_DATA")
         options = dataclasses.replace(options, source=source)
     task = dataclasses.replace(trained.run, options=options, compression=None).make_task(device)
-    task.generator = copy.deepcopy(trained.task.generator).to(device)  # which may be thinner
-    task.renderer.load_state_dict(trained.task.renderer.state_dict())
+    task.model.generator = copy.deepcopy(trained.task.model.generator).to(device)  # which may be thinner
+    task.model.renderer.load_state_dict(trained.task.model.renderer.state_dict())
     return task
 
 

@@ -16,7 +16,7 @@ from aign.compression.sensitivity import SHARES, measure_layers
 from aign.compression.source import Source
 from aign.compression.task import observed_of
 from aign.device import choose_device
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from aign.training.loop import evaluate
 from ray_jobs.console import run_command
 from ray_jobs.display import Bars
@@ -45,7 +45,8 @@ def command(argv: list[str]) -> None:
     trained, store = open_run(options.run), Store(options.run) / "sensitivity"
     store.check()
     task, source = with_data(trained, device, options.source), Source.of(trained.task)
-    observed = observed_of(task.streams, task.stages[-1], CALIBRATION, trained.run.training.seed)
+    metric = task.selection_metric
+    observed = observed_of(task.data.streams, task.objective.stages[-1], CALIBRATION, trained.run.training.seed)
     found: list[dict[str, Any]] = []
     with Bars() as bars:
         row = bars.progress.add_task(
@@ -55,13 +56,13 @@ def command(argv: list[str]) -> None:
             known: dict[str, Any] = {"layer": point.layer, "share": point.share, "error": point.error}
             known["macs_percent"] = 100 * cost_of(point.network, source.example).macs / source.cost.macs
             if options.metric:
-                known[task.objective] = evaluate(task, point.network.to(device))[0].metrics[task.objective]
+                known[metric] = evaluate(task, point.network.to(device))[0].metrics[metric]
             found.append(known)
             bars.progress.advance(row)
             bars.say("  ".join(f"{k} {v if isinstance(v, str) else readable(v)}" for k, v in known.items()))
-        whole = evaluate(task, task.generator)[0].metrics[task.objective] if options.metric else None
-    store.write("curves.json", json.dumps({"points": found, "whole": whole, "objective": task.objective}).encode())
-    store.write("curves.png", as_png(draw_curves(found, task.objective if options.metric else None, whole)))
+        whole = evaluate(task, task.model.generator)[0].metrics[metric] if options.metric else None
+    store.write("curves.json", json.dumps({"points": found, "whole": whole, "objective": metric}).encode())
+    store.write("curves.png", as_png(draw_curves(found, metric if options.metric else None, whole)))
     bars.say(f"curves: {store.uri}/curves.png")
 
 

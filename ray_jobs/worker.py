@@ -65,7 +65,7 @@ def _train(job: Job, tell: Tell, look: Callable[[], Notice], device: torch.devic
     if job.placement.workers:
         limit_waits(job.placement.collective_timeout_s)
     if own:
-        own.write_config(task.facts())
+        own.write_config(task.metadata)
     progress = resume(job, task, engines, tell, device)
     with own.spool.scratch() if own else nullcontext() as scratch:
         exported = scratch / "export" if scratch else None
@@ -125,7 +125,7 @@ def resume(job: Job, task: Task, engines: Engines, tell: Tell, device: torch.dev
         tell({"kind": "say", "text": text})
 
     with tempfile.TemporaryDirectory(prefix="aign-resume-") as scratch:
-        stages, folder = task.stages, Path(scratch)
+        stages, folder = task.objective.stages, Path(scratch)
         whole = valid_checkpoints(job.folder, folder, say, len(stages)) if rank() == 0 else iter(())
         checkpoint = next(whole, None)
         step = from_first_worker(checkpoint.progress.step if checkpoint else -1, device)
@@ -205,9 +205,9 @@ def export(
         write_export(
             folder,
             job.run,
-            task.facts(),
+            task.metadata,
             evaluation,
             progress=progress,
-            generator=task.deployed(weights),
+            generator=task.model.deployed(weights),
             renderer=renderer_buffers(task),
         )

@@ -22,7 +22,7 @@ class Source:
     @classmethod
     def of(cls, task: Task) -> "Source":
         """A task's generator, whether the task has its data or not."""
-        return cls(task.generator, task.example(2, torch.Generator().manual_seed(0)))
+        return cls(task.model.generator, task.model.example(2, torch.Generator().manual_seed(0)))
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Give the network other weights of the same sizes; what it consists of and costs is as before."""

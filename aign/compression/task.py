@@ -1,12 +1,13 @@
 """A task whose generator is compressed: its own data, renderer, discriminators and terms, and a teacher's features."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.compression.anatomy import dissect
@@ -18,9 +19,12 @@ from aign.compression.source import Source
 from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
-from aign.data.streams import Share, Stream, draw
+from aign.data.streams import Sample, Share, Stream, draw
+from aign.evaluation.result import Evaluation
 from aign.seeding import generator_alone
-from aign.tasks.base import Evaluation, Factors, Stage, Task, Terms
+from aign.tasks.base import Task
+from aign.tasks.parts import Evaluator, Factors, Model, Objective, Observed, Terms
+from aign.tasks.stages import Stage
 
 CALIBRATION = 128
 """Samples that projections begin with and features are normalised by."""
@@ -30,34 +34,33 @@ COSTS = ("macs_percent", "parameters_percent", "activations_percent", "latency_p
 Weights = Mapping[str, Tensor]
 
 
-def compressed(task: Task, compression: Compression, seed: int, device: torch.device | str = "cpu") -> "Compressing":
+def compressed(task: Task, compression: Compression, seed: int, device: torch.device | str = "cpu") -> Task:
     """The task with a student in its generator's place, of the right sizes but with nothing learnt yet."""
-    kind: Any = type(f"Compressed{type(task).__name__}", (Compressing, type(task)), {})
-    new: Compressing = kind.__new__(kind)
-    new.__dict__.update(task.__dict__)
-    new.begin(compression, seed, device)
-    return new
+    if compression.shapes:
+        take_over(task.model.generator, {name: torch.zeros(shape) for name, shape in compression.shapes.items()})
+    model = CompressedModel(task, compression, seed, device)
+    return replace(
+        task,
+        model=model,
+        objective=CompressedObjective(task.objective, compression),
+        evaluator=CompressedEvaluator(task.evaluator, model),
+    )
 
 
-class Compressing(Task):
-    """What a task does differently while its generator is compressed; the rest is its own class's."""
+class CompressedObjective(Objective):
+    """The stages of a compression: a student learns a teacher's features, then the task's own terms as well."""
 
-    compression: Compression
-    source: Source
+    def __init__(self, own: Objective, compression: Compression) -> None:
+        super().__init__(own.config, own.model)
+        self.own, self.compression = own, compression
 
-    def begin(self, compression: Compression, seed: int, device: torch.device | str) -> None:
-        """Put a student in the generator's place."""
-        self.compression, self._seed, self._device = compression, seed, device
-        if compression.shapes:
-            take_over(self.generator, {name: torch.zeros(shape) for name, shape in compression.shapes.items()})
-        self.source = Source.of(self)
-        self.generator: Any = self._student(None, self._first_columns).to(device)
-
-    # --- stages and loss terms -----------------------------------------------------------------------------------
+    @classmethod
+    def plan(cls, config: Any) -> Sequence[Stage]:
+        raise NotImplementedError("the stages depend on the compression too")
 
     @property
     def stages(self) -> list[Stage]:
-        own, schedule = list(super().stages), self.compression.schedule
+        own, schedule = list(self.own.stages), self.compression.schedule
         if schedule.method == "scratch":
             return own
         last = own[-1]
@@ -70,26 +73,41 @@ class Compressing(Task):
         ]
 
     def supervision(self, inferred: Factors, truth: Factors) -> Terms:
-        return super().supervision(inferred, truth) | _features(inferred)
+        return self.own.supervision(inferred, truth) | _features(inferred)
+
+    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
+        return self.own.reconstruction(rendered, observed, done)
 
     def priors(self, inferred: Factors) -> Terms:
-        return super().priors(inferred) | _features(inferred)
+        return self.own.priors(inferred) | _features(inferred)
 
-    # --- metrics -------------------------------------------------------------------------------------------------
+
+class CompressedEvaluator(Evaluator):
+    """The task's own metrics, and the student's costs in percent of the source's."""
+
+    def __init__(self, own: Evaluator, model: "CompressedModel") -> None:
+        super().__init__(own.config, model, own.metadata, own.loaded)
+        self.own = own
+        self.selection_metric = own.selection_metric  # type: ignore[misc]  # of the task, not of this class
+
+    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        return self.own.measure(inferred, test)
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        """The task's own metrics, and what is left of the source's costs."""
-        evaluation = super().summarize(measured)  # type: ignore[safe-super]  # the task's own
+        evaluation = self.own.summarize(measured)
         return replace(evaluation, metrics={**evaluation.metrics, **self.costs})
+
+    def picture(self, inferred: Factors, test: Sample) -> Figure:
+        return self.own.picture(inferred, test)
 
     @cached_property
     def costs(self) -> dict[str, float]:
         """In percent of those of the source with its batch norms folded: multiplications, parameters, memory of
         activations, and seconds for ``TIMED`` samples (on one thread of a CPU)."""
-        thin = self.thin_network()
-        before, after = self.source.cost, cost_of(thin, self.source.example)
-        observed = {name: values[:TIMED] for name, values in self.test["observed"].items()}
-        thin, whole = thin.to(self._device), copy.deepcopy(self.source.whole).to(self._device)
+        source, thin = self.model.source, self.model.thin_network()
+        before, after = source.cost, cost_of(thin, source.example)
+        observed = {name: values[:TIMED] for name, values in self.data.test["observed"].items()}
+        thin, whole = thin.to(self.model.device), copy.deepcopy(source.whole).to(self.model.device)
         return {
             "macs_percent": 100 * after.macs / before.macs,
             "parameters_percent": 100 * after.parameters / before.parameters,
@@ -97,7 +115,31 @@ class Compressing(Task):
             "latency_percent": 100 * latency_ratio(thin, whole, observed),
         }
 
-    # --- networks ------------------------------------------------------------------------------------------------
+
+class CompressedModel(Model):
+    """A model whose generator is a student of what it was."""
+
+    def __init__(self, task: Task, compression: Compression, seed: int, device: torch.device | str) -> None:
+        self.own, self.compression, self._seed, self.device = task.model, compression, seed, device
+        self._task = task
+        self.source = Source.of(task)
+        self.generator = self._student(None, self._first_columns).to(device)
+
+    @property
+    def generator(self) -> Any:  # type: ignore[override]
+        """The student, also of the parts of the task that know nothing of its compression."""
+        return self.own.generator
+
+    @generator.setter
+    def generator(self, student: nn.Module) -> None:
+        self.own.generator = student
+
+    @property
+    def renderer(self) -> nn.Module:  # type: ignore[override]
+        return self.own.renderer
+
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        return self.own.example(count, random)
 
     def thin_network(self) -> nn.Module:
         """The plain network that the student has become, a copy."""
@@ -121,7 +163,7 @@ class Compressing(Task):
 
     @cached_property
     def _calibration(self) -> dict[str, Tensor]:
-        return observed_of(self.streams, super().stages[-1], CALIBRATION, self._seed)
+        return observed_of(self._task.data.streams, self._task.objective.stages[-1], CALIBRATION, self._seed)
 
     def _student(self, thin: Weights | None, first: Any) -> Student:
         ranks, schedule = dict(self.compression.ranks), self.compression.schedule

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aign.errors import UserError
@@ -29,6 +30,15 @@ class Skeleton:
         if self.parents.count(-1) != 1 or any(p >= j for j, p in enumerate(self.parents)):
             raise UserError(self.parents, "not a tree in order", "use one -1 at the root, and parents before children")
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Skeleton":
+        """The inverse of ``to_json``."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        return cls(**fields)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
     @property
     def num_joints(self) -> int:
         return len(self.parents)
@@ -41,6 +51,22 @@ class Skeleton:
     def bones(self) -> list[tuple[int, int]]:
         """(parent, child) of every bone."""
         return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
+
+
+def kinematic_chain(
+    joints: Float[Tensor, "batch joints 3"], parents: Int[Tensor, " bones"], children: Int[Tensor, " bones"]
+) -> Float[Tensor, "batch features"]:
+    """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
+
+    Joints are in metres. Lengths are in decimetres: they hardly vary among memories, and a centimetre must count.
+
+    The kinematic chain space of Wandt and Rosenhahn (RepNet, CVPR 2019).
+    """
+    bones = joints.index_select(1, children) - joints.index_select(1, parents)
+    lengths = bones.square().sum(-1).add(1e-6).sqrt()
+    directions = bones / lengths[..., None]
+    first, second = torch.triu_indices(len(parents), len(parents), offset=1, device=joints.device)
+    return torch.cat([10 * lengths, (directions @ directions.mT)[:, first, second]], dim=-1)
 
 
 def axis_rotations(

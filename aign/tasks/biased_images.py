@@ -2,6 +2,7 @@
 
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +27,28 @@ from aign.evaluation.face_picture import draw_faces, write_images
 from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
 from aign.evaluation.judges import check_judge, learn_judge
+from aign.evaluation.result import Evaluation
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory
 from aign.options import Blocks, Changeable, Channels, Weight, check_effect, make_absolute
 from aign.renderers.image import HandedOn
-from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
+from aign.tasks.parts import (
+    Data,
+    Discriminator,
+    Evaluator,
+    Factors,
+    Files,
+    LoadedData,
+    Metadata,
+    Model,
+    Objective,
+    Observed,
+    OwnInput,
+    Terms,
+)
+from aign.tasks.stages import Preset, Stage
 
 NUM_TEST = 256
 """Test images that are measured, evenly spread over the test split."""
@@ -114,6 +130,11 @@ class BiasedImageConfig(ImageOptions):
             object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
         self.reconstruction_loss()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the images' table that decide what is observed of an image."""
+        return ()
+
     def reconstruction_loss(self) -> AdaptiveLoss:
         """The robust loss of pixels' residuals. Raises UserError for an alpha that excludes the scale."""
         alpha, scale = parse_alpha(self.alpha), parse_scale(self.scale)
@@ -121,28 +142,63 @@ class BiasedImageConfig(ImageOptions):
         return AdaptiveLoss(alpha=alpha, scale=scale, times_scale=scheduled)
 
 
-class BiasedImageTask(Task):
-    """Images inferred from images, judged beside remembered ones; subclasses say what is observed of an image."""
+class BiasedImageData(Data):
+    """Images to infer from, and memories of other people's, selected by a bias."""
 
-    objective: ClassVar[str] = "mean_absolute_error_percent"
-    """Between inferred and true images. It rewards what is preserved and not the bias, for which no number is right
-    for all runs, and which is told beside it (``bias_percent``)."""
-    title: ClassVar[str]
-    floor: ClassVar[str]
-    """What is inferred by one who has learnt nothing."""
+    def __init__(self, config: BiasedImageConfig) -> None:
+        self.config, self.chosen = config, _choose(config)
+        self.memory = image_memory(self.chosen.memories, bias=config.bias or None)
+
+    @property
+    def metadata(self) -> Metadata:
+        return {"data": f"{self.chosen.name}, {self._said}", "size": list(self.chosen.inputs.pixels.shape[1:])}
+
+    @property
+    def _said(self) -> str:
+        """Which memories, and how many."""
+        return f"memories {self.config.bias or 'of any kind'} ({len(self.memory):,} of {len(self.chosen.memories):,})"
+
+    @classmethod
+    def check(cls, config: BiasedImageConfig) -> list[str]:
+        data = cls(config)
+        chosen = data.chosen
+        if config.features:
+            trained_features(config.features)
+        if config.sought:
+            check_judge(config.data, chosen, str(_sought(config)[0]))
+        if shared_cache():  # or else each machine would learn it, while others wait
+            _judge(config, chosen, "cpu")
+        counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"
+        return [*chosen.inputs.warnings, f"{chosen.name}: {counts}, {data._said}"]
+
+    def load(self, model: "BiasedImageModel", device: torch.device) -> LoadedData:
+        return LoadedData(
+            source=self,
+            streams={"inputs": model.stream(self.chosen.inputs, device)},
+            memories={"images": self.memory.to(device)},
+            test=model.stream(self.chosen.test, device, labelled=True).fixed(NUM_TEST),
+        )
+
+
+class BiasedImageModel(Model):
+    """A generator of images, and a renderer that observes them; subclasses say what is observed of an image."""
+
     num_discriminator_layers: ClassVar[int]
     rendered_of: ClassVar[str] = "image"
     """The factor that is rendered."""
-    config: Any
     process: nn.Module
     """How an image is observed, without parameters; the renderer, unless a decoder is learnt."""
-    memory: Memory | None = None
-    """None where there is no data: after ``restore``."""
 
-    @classmethod
-    def needs(cls, config: Any) -> tuple[str, ...]:
-        """Columns of the table that ``observe`` reads."""
-        return ()
+    def __init__(self, config: Any, metadata: Metadata) -> None:
+        channels, height, width = metadata["size"]
+        self.config, self.size = config, (channels, height, width)
+        self.generator, self.renderer = self.network(), self.process
+        if config.decoder == "learnt":
+            self.generator = WithDecoder(self.generator, self.learnt_decoder(), reads=self.rendered_of)
+            self.renderer = HandedOn()
+        if config.initial_variance:
+            initialise(self.generator, config.initial_variance)
+        self.generator.reconstruction_loss = config.reconstruction_loss()  # learnt with the generator, if it is learnt
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -156,92 +212,28 @@ class BiasedImageTask(Task):
     def observe(self, known: Known, random: Tensor) -> Observed:
         """What is observed of images."""
 
-    @abstractmethod
-    def guess(self, observed: Observed) -> Factors:
-        """The ``floor``'s factors."""
-
-    @abstractmethod
-    def enlarged(self, images: Tensor) -> Tensor:
-        """Observed or rendered images in the size of inferred ones."""
-
-    def seen(self, factors: Factors) -> Tensor:
+    def sees(self, factors: Factors) -> Tensor:
         """What the discriminator sees of inferred or remembered factors."""
         return factors["image"]
 
-    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        """Metrics of inferred factors that need no judge, one number a sample."""
-        truth, again = test["truth"]["image"], self.process(inferred)["image"]
-        return {
-            "consistency_psnr_db": psnr_db(again, test["observed"]["image"]).clamp(max=MOST_DB),
-            "consistency_ssim": ssim(again, test["observed"]["image"]),
-            "psnr_db": psnr_db(inferred["image"], truth).clamp(max=MOST_DB),
-            "mean_absolute_error_percent": 100 * (inferred["image"] - truth).abs().flatten(1).mean(1),
-        }
+    def stream(self, images: ImageSet, device: torch.device | str, *, labelled: bool = False) -> ImageStream:
+        """Images, and what is observed of them."""
+        return ImageStream(images, device, columns=self.config.columns, observe=self.observe, labelled=labelled)
 
-    # --- made with data, or restored without -------------------------------------------------------------------------
-
-    def __init__(self, config: Any, seed: int, device: torch.device | str = "cpu") -> None:
-        self.chosen = chosen = _choose(config, self.needs(config))
-        channels, height, width = chosen.inputs.pixels.shape[1:]
-        self._build(config, (channels, height, width), seed)
-        self.generator.to(device)
-        torch.manual_seed(seed + 1)
+    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Discriminator]:
         network = ImageDiscriminator(
             self.size,
-            width=config.discriminator_width,
+            width=self.config.discriminator_width,
             num_layers=self.num_discriminator_layers,
-            batch_norm=config.discriminator_batch_norm,
+            batch_norm=self.config.discriminator_batch_norm,
         )
-        if config.initial_variance:
-            initialise(network, config.initial_variance)
-        self.memory = image_memory(chosen.memories, device, bias=config.bias or None)
-        self.critics = {"image": Critic(network=network.to(device), sees=self.seen, memory=self.memory)}
-        self.streams = {"inputs": self._stream(chosen.inputs, device)}
-        self.test = self._stream(chosen.test, device, labelled=True).fixed(NUM_TEST)
-        self.data_name = f"{chosen.name}, {_said(config.bias, self.memory, chosen.memories)}"
-        if shared_cache():
-            _ = self.judge  # fetched now: the store may be away when it is first asked for, in the middle of a run
+        if self.config.initial_variance:
+            initialise(network, self.config.initial_variance)
+        return {"image": Discriminator(network=network, sees=self.sees, memory=memories["images"])}
 
-    def _build(self, config: Any, size: tuple[int, int, int], seed: int) -> None:
-        self.config, self.size = config, size
-        torch.manual_seed(seed)
-        self.generator, self.renderer = self.network(), self.process
-        if config.decoder == "learnt":
-            self.generator = WithDecoder(self.generator, self.learnt_decoder(), reads=self.rendered_of)
-            self.renderer = HandedOn()
-        if config.initial_variance:
-            initialise(self.generator, config.initial_variance)
-        self.generator.reconstruction_loss = config.reconstruction_loss()  # learnt with the generator, if it is learnt
 
-    def _stream(self, images: ImageSet, device: torch.device | str, *, labelled: bool = False) -> ImageStream:
-        return ImageStream(images, device, columns=self.needs(self.config), observe=self.observe, labelled=labelled)
-
-    @classmethod
-    def check_data(cls, config: Any) -> list[str]:
-        chosen = _choose(config, cls.needs(config))
-        memory = image_memory(chosen.memories, bias=config.bias or None)
-        if config.features:
-            trained_features(config.features)
-        if config.sought:
-            check_judge(config.data, chosen, str(_sought(config)[0]))
-        if shared_cache():  # or else each machine would learn it, while others wait
-            _judge(config, chosen, "cpu")
-        counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"
-        said = _said(config.bias, memory, chosen.memories)
-        return [*chosen.inputs.warnings, f"{chosen.name}: {counts}, {said}"]
-
-    def facts(self) -> dict[str, Any]:
-        return {"data": self.data_name, "size": list(self.size)}
-
-    @classmethod
-    def restore(cls, config: Any, facts: dict[str, Any]) -> "BiasedImageTask":
-        task = cls.__new__(cls)
-        channels, height, width = facts["size"]
-        task._build(config, (channels, height, width), seed=0)
-        task.data_name = facts["data"]
-        return task
-
-    # --- stages and loss terms ---------------------------------------------------------------------------------------
+class BiasedImageObjective(Objective):
+    """Reconstruction, and memories."""
 
     @classmethod
     def plan(cls, config: Any) -> list[Stage]:
@@ -252,7 +244,7 @@ class BiasedImageTask(Task):
         """Robust error of rendered pixels, the mean over those that are visible; a learnt decoder has to learn to hide
         the others too."""
         residual = rendered["image"] - observed["image"]
-        robust: Any = self.generator.reconstruction_loss
+        robust: Any = self.model.generator.reconstruction_loss
         loss = robust(residual.flatten(), done).view_as(residual)
         if "mask" in observed and self.config.decoder == "renderer":
             visible = observed["mask"].expand_as(loss)
@@ -260,7 +252,39 @@ class BiasedImageTask(Task):
             loss = (loss * visible).flatten(1).sum(1) / visible.flatten(1).sum(1).clamp(min=1)
         return {"reconstruction": loss.mean()} | robust.changing
 
-    # --- metrics and picture -----------------------------------------------------------------------------------------
+
+class BiasedImageEvaluator(Evaluator):
+    """Distances to the true images, to memories, and what a judge sees."""
+
+    selection_metric: ClassVar[str] = "mean_absolute_error_percent"
+    """Between inferred and true images. It rewards what is preserved and not the bias, for which no number is right
+    for all runs, and which is told beside it (``bias_percent``)."""
+    title: ClassVar[str]
+    floor: ClassVar[str]
+    """What is inferred by one who has learnt nothing."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        if self.loaded and shared_cache():
+            _ = self.judge  # fetched now: the store may be away when it is first asked for, in the middle of a run
+
+    @abstractmethod
+    def guess(self, observed: Observed) -> Factors:
+        """The ``floor``'s factors."""
+
+    @abstractmethod
+    def enlarged(self, images: Tensor) -> Tensor:
+        """Observed or rendered images in the size of inferred ones."""
+
+    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+        """Metrics of inferred factors that need no judge, one number a sample."""
+        truth, again = test["truth"]["image"], self.model.process(inferred)["image"]
+        return {
+            "consistency_psnr_db": psnr_db(again, test["observed"]["image"]).clamp(max=MOST_DB),
+            "consistency_ssim": ssim(again, test["observed"]["image"]),
+            "psnr_db": psnr_db(inferred["image"], truth).clamp(max=MOST_DB),
+            "mean_absolute_error_percent": 100 * (inferred["image"] - truth).abs().flatten(1).mean(1),
+        }
 
     def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
         guessed = self.errors(self.guess(test["observed"]), test)
@@ -291,7 +315,7 @@ class BiasedImageTask(Task):
     def judge(self) -> Classifier | None:
         """Learnt when first asked for; None where nothing can be judged: what can be are digits, and one attribute that
         is ``sought``."""
-        return _judge(self.config, self.chosen, self.test["truth"]["image"].device)
+        return _judge(self.config, self.data.source.chosen, self.data.test["truth"]["image"].device)
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means over samples, and what is measured of sets: FID and KID to the memories, and the share of images whose
@@ -306,7 +330,7 @@ class BiasedImageTask(Task):
                 by_owner.setdefault(owner, {})[metric] = values.double().mean().item()
         judged = f", judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
         return Evaluation(
-            data=self.data_name,
+            data=self.metadata["data"],
             split=f"test split{judged}",
             num_samples=rows(measured),
             metrics=by_owner.pop(""),
@@ -316,13 +340,12 @@ class BiasedImageTask(Task):
     @cached_property
     def extractor(self) -> nn.Module:
         chosen = trained_features(self.config.features) if self.config.features else RandomFeatures()
-        return chosen.to(self.test["truth"]["image"].device)
+        return chosen.to(self.data.test["truth"]["image"].device)
 
     @cached_property
     def memory_features(self) -> Tensor:
         """Of as many memories as there are test images, evenly spread; of all, if there are fewer."""
-        assert self.memory is not None, "measured without memories"
-        pixels = self.memory.samples["image"]
+        pixels = self.data.memories["images"].samples["image"]
         chosen = torch.linspace(0, len(pixels) - 1, min(NUM_TEST, len(pixels))).round().long()
         return features_of(as_floats(pixels[chosen.to(pixels.device)]), self.extractor)
 
@@ -334,7 +357,7 @@ class BiasedImageTask(Task):
 
         pictured, observed = pick(inferred), pick(test["observed"])["image"]
         with torch.no_grad():
-            rendered = self.renderer(pictured)["image"]
+            rendered = self.model.renderer(pictured)["image"]
         return draw_faces(
             observed=self.enlarged(observed),
             rendered=self.enlarged(rendered),
@@ -342,33 +365,35 @@ class BiasedImageTask(Task):
             remembered=self._recall(len(chosen)),
             truth=pick(test["truth"])["image"] if "truth" in test else None,
             notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
-            title=f"{self.title}{':' if 'truth' in test else ', learnt from'} {self.data_name}",
+            title=f"{self.title}{':' if 'truth' in test else ', learnt from'} {self.metadata['data']}",
         )
 
     def _recall(self, count: int) -> Tensor | None:
         """Some remembered images; a restored task has none."""
-        if self.memory is None:
+        if self.loaded is None:
             return None
-        return draw("picture", self.memory, count, seed=0, step=0, share=Share())["factors"]["image"]
+        return draw("picture", self.data.memories["images"], count, seed=0, step=0, share=Share())["factors"]["image"]
 
-    # --- a user's own images -----------------------------------------------------------------------------------------
+
+class BiasedImageFiles(Files):
+    """Images in, images out."""
 
     def read(self, path: Path) -> OwnInput:
         """All images of a folder, in the order of their names, and what is observed of them."""
-        images = load_image_folder(path, size=self.size[1])
-        if columns := self.needs(self.config):
+        images = load_image_folder(path, size=self.model.size[1])
+        if columns := self.config.columns:
             reason = "has no landmarks in a table beside it"
             images = images.fit(has_numbers(images, columns), reason)
-        images = images.grey() if self.size[0] == 1 else images
-        return OwnInput.of_images(images, self._stream(images, "cpu").fixed(len(images)))
+        images = images.grey() if self.model.size[0] == 1 else images
+        return OwnInput.of_images(images, self.model.stream(images, "cpu").fixed(len(images)))
 
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """The inferred images, called as those that were read, and ``grid.png`` of all of them."""
         return write_images(inferred["image"], folder, own.names)
 
 
-def _choose(config: Any, columns: tuple[str, ...]) -> ChosenImages:
-    chosen = choose(config.load(), config.bias)
+def _choose(config: BiasedImageConfig) -> ChosenImages:
+    chosen, columns = choose(config.load(), config.bias), config.columns
     if not columns:
         return chosen
     return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))
@@ -382,8 +407,3 @@ def _sought(config: BiasedImageConfig) -> tuple[str | None, int]:
     """The attribute that is looked for, if it is one, and 1 if it is to be there or 0 if not."""
     match = _ATTRIBUTE.fullmatch(config.sought or config.bias)
     return (match[1], int(match[2] == "1")) if match else (None, 0)
-
-
-def _said(bias: str, memory: Memory, images: ImageSet) -> str:
-    """Which memories, and how many."""
-    return f"memories {bias or 'of any kind'} ({len(memory):,} of {len(images):,})"

@@ -6,16 +6,15 @@ rendered     nothing: every image has a label
 remembered   nothing
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
 import torch
 from annotated_types import Ge, Le, Lt
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from aign.data.digits import NUM_KINDS, SIZE, digit_set, generated_digits, load_digits
@@ -25,10 +24,24 @@ from aign.data.images import ImageSet
 from aign.data.skipped import printable
 from aign.data.streams import Sample, rows
 from aign.evaluation.class_picture import Guesses, draw_guesses
+from aign.evaluation.result import Evaluation
 from aign.generators.classifier import ResidualClassifier
 from aign.options import Channels, CheckedOptions, Samples
-from aign.renderers.identity import Identity
-from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
+from aign.tasks.base import TaskKind
+from aign.tasks.parts import (
+    Data,
+    Evaluator,
+    Factors,
+    Files,
+    LoadedData,
+    Metadata,
+    Model,
+    Objective,
+    Observed,
+    OwnInput,
+    Terms,
+)
+from aign.tasks.stages import Preset, Stage
 
 WORLD_SEED = 0
 """Digits belong to the data, not to a run."""
@@ -66,60 +79,59 @@ class DigitsConfig(CheckedOptions):
         return digit_set(name, digits, ["train"] * count + ["test"] * self.num_test)
 
 
-class DigitsTask(Task):
-    """See the module's docstring."""
+PRESETS = {
+    "resnet": Preset(
+        summary="a residual network of basic blocks",
+        training={"batch_size": 128, "generator_lr": 2e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
+    ),
+}
 
-    name: ClassVar[str] = "digits"
-    Config: ClassVar[type] = DigitsConfig
-    objective: ClassVar[str] = "error_percent"
-    presets: ClassVar[Mapping[str, Preset]] = {
-        "resnet": Preset(
-            summary="a residual network of basic blocks",
-            training={"batch_size": 128, "generator_lr": 2e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
-        ),
-    }
 
-    def __init__(self, config: DigitsConfig, seed: int, device: torch.device | str = "cpu") -> None:
-        images = config.load()
-        training = images.split("train")
-        self._build(config, seed)
-        self.generator.to(device)
-        self.data_name = images.name
-        self.most_frequent = int(training.table["label"].mode()[0])
-        self.streams = {
-            "digits": ImageStream(
-                training, device, columns=("label",), observe=self._moved, num_random=2, labelled=True
-            )
-        }
-        self.critics = {}
-        self.test = ImageStream(images.split("test"), device, columns=("label",), labelled=True).fixed(config.num_test)
+class DigitsData(Data):
+    """Digits with labels."""
 
-    def _build(self, config: DigitsConfig, seed: int) -> None:
-        self.config = config
-        torch.manual_seed(seed)
-        self.generator: ResidualClassifier = ResidualClassifier(1, NUM_KINDS, config.width, config.num_blocks)
-        self.renderer = Identity()
+    def __init__(self, config: DigitsConfig) -> None:
+        self.config, self.images = config, config.load()
+        self.most_frequent = int(self.images.split("train").table["label"].mode()[0])
 
-    def _moved(self, known: Known, random: Tensor) -> Observed:
-        return {"image": shifted(known["image"], random, self.config.shift_px)}
+    @property
+    def metadata(self) -> Metadata:
+        return {"data": self.images.name}
 
     @classmethod
-    def check_data(cls, config: DigitsConfig) -> list[str]:
+    def check(cls, config: DigitsConfig) -> list[str]:
         images = config.load()
         parts = {split: len(images.split(split)) for split in ("train", "test")}
         return [f"{images.name}: {parts['train']:,} for training, {parts['test']:,} for tests"]
 
-    def facts(self) -> dict[str, Any]:
-        return {"data": self.data_name}
+    def load(self, model: Model, device: torch.device) -> LoadedData:
+        digits = ImageStream(
+            self.images.split("train"),
+            device,
+            columns=("label",),
+            observe=self._moved,
+            num_random=2,
+            labelled=True,
+        )
+        test = ImageStream(self.images.split("test"), device, columns=("label",), labelled=True)
+        return LoadedData(source=self, streams={"digits": digits}, test=test.fixed(self.config.num_test))
 
-    @classmethod
-    def restore(cls, config: DigitsConfig, facts: dict[str, Any]) -> "DigitsTask":
-        task = cls.__new__(cls)
-        task._build(config, seed=0)
-        task.data_name = facts["data"]
-        return task
+    def _moved(self, known: Known, random: Tensor) -> Observed:
+        return {"image": shifted(known["image"], random, self.config.shift_px)}
 
-    # --- supervision -------------------------------------------------------------------------------------------------
+
+class DigitsModel(Model):
+    """A residual network."""
+
+    def __init__(self, config: DigitsConfig, metadata: Metadata) -> None:
+        self.generator: nn.Module = ResidualClassifier(1, NUM_KINDS, config.width, config.num_blocks)
+
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        return {"image": torch.rand(count, 1, SIZE, SIZE, generator=random)}
+
+
+class DigitsObjective(Objective):
+    """Cross entropy."""
 
     @classmethod
     def plan(cls, config: DigitsConfig) -> list[Stage]:
@@ -129,14 +141,15 @@ class DigitsTask(Task):
         """Cross entropy, nats."""
         return {"supervision/class": cross_entropy(inferred["logits"], truth["label"].long())}
 
-    def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
-        return {}
 
-    # --- metrics and picture -----------------------------------------------------------------------------------------
+class DigitsEvaluator(Evaluator):
+    """Errors, beside those of one who always says the most frequent class of the training images."""
+
+    selection_metric: ClassVar[str] = "error_percent"
 
     def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
         logits, label = inferred["logits"], test["truth"]["label"].long()
-        floor = _rightness(label == self.most_frequent)
+        floor = _rightness(label == self.data.source.most_frequent)
         return {
             **_rightness(logits.argmax(1) == label),
             "cross_entropy": cross_entropy(logits, label, reduction="none"),
@@ -145,7 +158,7 @@ class DigitsTask(Task):
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means over samples; cross entropy in nats. The floor's class is that of most training images."""
-        return Evaluation.of_means(measured, data=self.data_name, split="test split")
+        return Evaluation.of_means(measured, data=self.metadata["data"], split="test split")
 
     def picture(self, inferred: Factors, test: Sample) -> Figure:
         """Some samples and, where the truth is known, the mistakes that the network is surest of."""
@@ -167,10 +180,12 @@ class DigitsTask(Task):
             wrong = (guess != label).nonzero()[:, 0]
             surest = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
             groups[f"{len(surest)} of {len(wrong):,} mistakes, the surest first"] = pick(surest)
-        title = f"classified digits{', learnt from' if label is None else ':'} {self.data_name}"
+        title = f"classified digits{', learnt from' if label is None else ':'} {self.metadata['data']}"
         return draw_guesses(groups, title=title)
 
-    # --- a user's own images -----------------------------------------------------------------------------------------
+
+class DigitsFiles(Files):
+    """Images of digits in, a table of classes out."""
 
     def read(self, path: Path) -> OwnInput:
         """All images of a folder, in the order of their names: the middle square of each, small and grey.
@@ -183,9 +198,6 @@ class DigitsTask(Task):
         names = tuple(printable(file) for file in images.table["file"])
         return OwnInput(sample=ImageStream(images).fixed(len(images)), names=names, skipped=images.skipped)
 
-    def example(self, count: int, random: torch.Generator) -> Observed:
-        return {"image": torch.rand(count, 1, SIZE, SIZE, generator=random)}
-
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """``predictions.csv``: the file of each image, its class and the confidence in it."""
         confidence, guess = inferred["logits"].softmax(1).max(1)
@@ -197,3 +209,15 @@ class DigitsTask(Task):
 
 def _rightness(right: Tensor) -> dict[str, Tensor]:
     return {"error_percent": 100.0 * ~right, "accuracy_percent": 100.0 * right}
+
+
+DIGITS = TaskKind(
+    name="digits",
+    Config=DigitsConfig,
+    presets=PRESETS,
+    data=DigitsData,
+    model=DigitsModel,
+    objective=DigitsObjective,
+    evaluator=DigitsEvaluator,
+    files=DigitsFiles,
+)

@@ -6,7 +6,6 @@ rendered     the mask times the whole image
 remembered   complete images of other people, of a kind: with big lips, with a big nose
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +20,7 @@ from aign.errors import NotTrainable
 from aign.generators.images import DenseInpainter, Inpainter, completed, decoder, dense_decoder, filled
 from aign.options import check_effect
 from aign.renderers.image import Masker
-from aign.tasks.base import Factors, Observed, Preset
+from aign.tasks.base import TaskKind
 from aign.tasks.biased_images import (
     AIGN,
     AIGN_TRAINING,
@@ -30,8 +29,14 @@ from aign.tasks.biased_images import (
     PAPER_TRAINING,
     PARAMETRIC,
     BiasedImageConfig,
-    BiasedImageTask,
+    BiasedImageData,
+    BiasedImageEvaluator,
+    BiasedImageFiles,
+    BiasedImageModel,
+    BiasedImageObjective,
 )
+from aign.tasks.parts import Factors, Observed
+from aign.tasks.stages import Preset
 
 DIGITS = {"data": "mnist", "network": "fully-connected", "hidden": "box:8:8:20:20", "judged": "whole", "width": 512}
 """Appendix A, which says neither which part of a digit is obscured nor how wide the layers are."""
@@ -67,40 +72,38 @@ class InpaintConfig(BiasedImageConfig):
         check_effect(self, "num_blocks", convolutional, "with a fully connected network")
         check_effect(self, "upsampling", convolutional, "with a fully connected network")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return parse_hidden(self.hidden).columns
 
-class InpaintTask(BiasedImageTask):
-    """See the module's docstring."""
 
-    name: ClassVar[str] = "inpaint"
-    title: ClassVar[str] = "biased inpainting"
-    Config: ClassVar[type] = InpaintConfig
-    floor: ClassVar[str] = "colours around"
+PRESETS = {
+    "aign": AIGN,
+    "parametric": PARAMETRIC,
+    "aign-paper": Preset(
+        summary="the paper's networks, weights and update rule",
+        task=PAPER_NETWORKS | {"num_blocks": 0, "judged": "whole"},
+        training=PAPER_TRAINING,
+    ),
+    "digits": Preset(
+        summary="MNIST's digits, fully connected, with the renderer (appendix A)",
+        task=DIGITS,
+        training=DIGITS_TRAINING,
+    ),
+    "digits-parametric": Preset(
+        summary="as digits, with a learnt decoder (Figure 8)",
+        task=DIGITS | {"decoder": "learnt"},
+        training=DIGITS_TRAINING,
+    ),
+}
+
+
+class InpaintModel(BiasedImageModel):
+    """A network that imagines the whole image, and the mask."""
+
     num_discriminator_layers: ClassVar[int] = 4
     rendered_of: ClassVar[str] = "whole"
     process = Masker()
-    presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": AIGN,
-        "parametric": PARAMETRIC,
-        "aign-paper": Preset(
-            summary="the paper's networks, weights and update rule",
-            task=PAPER_NETWORKS | {"num_blocks": 0, "judged": "whole"},
-            training=PAPER_TRAINING,
-        ),
-        "digits": Preset(
-            summary="MNIST's digits, fully connected, with the renderer (appendix A)",
-            task=DIGITS,
-            training=DIGITS_TRAINING,
-        ),
-        "digits-parametric": Preset(
-            summary="as digits, with a learnt decoder (Figure 8)",
-            task=DIGITS | {"decoder": "learnt"},
-            training=DIGITS_TRAINING,
-        ),
-    }
-
-    @classmethod
-    def needs(cls, config: InpaintConfig) -> tuple[str, ...]:
-        return parse_hidden(config.hidden).columns
 
     def network(self) -> nn.Module:
         config = self.config
@@ -116,9 +119,22 @@ class InpaintTask(BiasedImageTask):
     def observe(self, known: Known, random: Tensor) -> Observed:
         return _behind(parse_hidden(self.config.hidden).mask(known), known["image"])
 
-    def seen(self, factors: Factors) -> Tensor:
+    def sees(self, factors: Factors) -> Tensor:
         """Memories are whole images; of what is inferred it is a choice."""
         return factors.get(self.config.judged, factors["image"])
+
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        """The middle is hidden, whatever the run hides: there are no landmarks."""
+        images = torch.rand(count, *self.size, generator=random)
+        top, left = (side // 4 for side in self.size[1:])
+        return _behind(Box(top=top, left=left, bottom=3 * top, right=3 * left).mask({"image": images}), images)
+
+
+class InpaintEvaluator(BiasedImageEvaluator):
+    """See BiasedImageEvaluator; and the error in the hole alone."""
+
+    title: ClassVar[str] = "biased inpainting"
+    floor: ClassVar[str] = "colours around"
 
     def guess(self, observed: Observed) -> Factors:
         return completed(filled(observed), observed)
@@ -129,15 +145,21 @@ class InpaintTask(BiasedImageTask):
         in_hole = squares / (hidden.sum((1, 2, 3)) * truth.shape[1]).clamp(min=1)
         return {**super().errors(inferred, test), "hole_psnr_db": (-10 * in_hole.log10()).clamp(max=MOST_DB)}
 
-    def example(self, count: int, random: torch.Generator) -> Observed:
-        """The middle is hidden, whatever the run hides: there are no landmarks."""
-        images = torch.rand(count, *self.size, generator=random)
-        top, left = (side // 4 for side in self.size[1:])
-        return _behind(Box(top=top, left=left, bottom=3 * top, right=3 * left).mask({"image": images}), images)
-
     def enlarged(self, images: Tensor) -> Tensor:
         return images
 
 
 def _behind(mask: Tensor, images: Tensor) -> Observed:
     return {"image": mask * images, "mask": mask}
+
+
+INPAINT = TaskKind(
+    name="inpaint",
+    Config=InpaintConfig,
+    presets=PRESETS,
+    data=BiasedImageData,
+    model=InpaintModel,
+    objective=BiasedImageObjective,
+    evaluator=InpaintEvaluator,
+    files=BiasedImageFiles,
+)

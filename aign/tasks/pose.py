@@ -22,23 +22,39 @@ from aign.data.cameras import NUM_RANDOM, random_cameras
 from aign.data.cmu import load_cmu
 from aign.data.h36m import load_h36m
 from aign.data.keypoint_files import crop_to_person, read_keypoints, unlikely_people, write_poses
-from aign.data.motion import MotionClips
+from aign.data.motion import MotionClips, Role
 from aign.data.places import data_file
 from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, test_views
-from aign.data.streams import Sample, Share, draw, rows
+from aign.data.streams import Sample, Share, Stream, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
 from aign.errors import NotTrainable
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.evaluation.pose_picture import draw_poses
+from aign.evaluation.result import Evaluation
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
 from aign.memories import Memory, balanced
 from aign.options import Blocks, CheckedOptions, Fraction, ImageSize, Units, Weight
-from aign.renderers.skeleton import Skeleton
+from aign.renderers.skeleton import Skeleton, kinematic_chain
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import root_relative, rotate
-from aign.tasks.base import Critic, Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
+from aign.tasks.base import TaskKind
+from aign.tasks.parts import (
+    Data,
+    Discriminator,
+    Evaluator,
+    Factors,
+    Files,
+    LoadedData,
+    Metadata,
+    Model,
+    Objective,
+    Observed,
+    OwnInput,
+    Terms,
+)
+from aign.tasks.stages import Preset, Stage
 
 PICTURED = 4
 """Samples in a picture."""
@@ -129,131 +145,126 @@ PAPER_NETWORKS = {
 }
 
 
-class PoseTask(Task):
-    """See the module's docstring."""
+PRESETS = {
+    "aign": Preset(
+        summary="pairs, then pairs, reprojection and memories (Sup 1-4)",
+        training=COSINE | {"r1": 1.0},
+        paper=PAPER_TABLE_1["aign"],
+    ),
+    "3d-interpreter": Preset(
+        summary="pairs, then reprojection alone (Sup 1-3)",
+        task={"adversarial_weight": 0.0, "pairs_weight": 0.0},
+        training=COSINE,
+        paper=PAPER_TABLE_1["3d-interpreter"],
+    ),
+    "3d-interpreter-pairs": Preset(
+        summary="pairs, then pairs and reprojection (Sup 1-3)", task={"adversarial_weight": 0.0}, training=COSINE
+    ),
+    "forward2dto3d": Preset(
+        summary="pairs alone (Sup 1-2)",
+        task={"supervised_share": 1.0},
+        training=COSINE,
+        paper=PAPER_TABLE_1["forward2dto3d"],
+    ),
+    "aign-paper": Preset(
+        summary="as aign, with the paper's networks and update rule, and nothing that came later",
+        task=PAPER_NETWORKS,
+        training={"update_rule": "paper"},
+    ),
+}
 
-    name: ClassVar[str] = "pose"
-    Config: ClassVar[type] = PoseConfig
-    objective: ClassVar[str] = "torso_aligned_mm"
-    memory: Memory | None
-    """None where there is no data: after ``restore``."""
-    presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": Preset(
-            summary="pairs, then pairs, reprojection and memories (Sup 1-4)",
-            training=COSINE | {"r1": 1.0},
-            paper=PAPER_TABLE_1["aign"],
-        ),
-        "3d-interpreter": Preset(
-            summary="pairs, then reprojection alone (Sup 1-3)",
-            task={"adversarial_weight": 0.0, "pairs_weight": 0.0},
-            training=COSINE,
-            paper=PAPER_TABLE_1["3d-interpreter"],
-        ),
-        "3d-interpreter-pairs": Preset(
-            summary="pairs, then pairs and reprojection (Sup 1-3)", task={"adversarial_weight": 0.0}, training=COSINE
-        ),
-        "forward2dto3d": Preset(
-            summary="pairs alone (Sup 1-2)",
-            task={"supervised_share": 1.0},
-            training=COSINE,
-            paper=PAPER_TABLE_1["forward2dto3d"],
-        ),
-        "aign-paper": Preset(
-            summary="as aign, with the paper's networks and update rule, and nothing that came later",
-            task=PAPER_NETWORKS,
-            training={"update_rule": "paper"},
-        ),
-    }
 
-    def __init__(self, config: PoseConfig, seed: int, device: torch.device | str = "cpu") -> None:
-        clips = _load(config)
-        self._build(config, clips.skeleton, seed)
-        device = torch.device(device)
-        learnt = torch.cat([clips.frames("pairs"), clips.frames("memories")])
-        self.renderer.fit(Bodies.of(clips, learnt, torch.device("cpu")).canonical_mm)
-        self.renderer.to(device)
-        self.generator.to(device)
-        pairs = Bodies.of(clips, clips.frames("pairs"), device)
-        detector = Detector(noise_px=config.keypoint_noise_px, outlier_share=config.outlier_share)
-        unlabelled, self.test = test_views(clips, config.image_size, detector, device)
-        self.streams = {
+class PoseData(Data):
+    """Clips of motion: pairs, unlabelled keypoints, and remembered poses of other clips."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        self.config, self.clips = config, load_clips(config)
+        self.detector = Detector(noise_px=config.keypoint_noise_px, outlier_share=config.outlier_share)
+
+    @property
+    def metadata(self) -> Metadata:
+        clips = self.clips
+        return {"data": clips.name, "actions": list(clips.actions), "skeleton": clips.skeleton.to_json()}
+
+    def bodies(self, device: torch.device | str, *roles: Role) -> Bodies:
+        """All frames of clips that play these roles."""
+        return Bodies.of(self.clips, torch.cat([self.clips.frames(role) for role in roles]), torch.device(device))
+
+    def load(self, model: "PoseModel", device: torch.device) -> LoadedData:
+        pairs = self.bodies(device, "pairs")
+        unlabelled, test = test_views(self.clips, self.config.image_size, self.detector, device)
+        streams: dict[str, Stream] = {
             "synthetic": SyntheticPairs(
-                weights=self.renderer.weights(pairs.canonical_mm),
-                renderer=self.renderer,
-                perturbation=config.perturbation,
-                detector=detector,
+                weights=model.renderer.weights(pairs.canonical_mm),
+                renderer=model.renderer,
+                perturbation=self.config.perturbation,
+                detector=self.detector,
             ),
-            "pairs": RealPairs(bodies=pairs, image_size=config.image_size, detector=detector),
+            "pairs": RealPairs(bodies=pairs, image_size=self.config.image_size, detector=self.detector),
             "unlabelled": unlabelled,
         }
-        self.memory = memory = self._remember(clips, device)
-        self.critics = {name: self._critic(name, memory, seed) for name in config.discriminators}
-        self.clips_name, self.actions = clips.name, clips.actions
+        return LoadedData(source=self, streams=streams, memories={"poses": self._remembered(model, device)}, test=test)
 
-    def _build(self, config: PoseConfig, skeleton: Skeleton, seed: int) -> None:
-        self.config, self.skeleton = config, skeleton
-        self.memory = None
-        self.renderer: BasisRenderer = BasisRenderer(config.num_components, skeleton.num_joints, config.image_size)
+    def _remembered(self, model: "PoseModel", device: torch.device) -> Memory:
+        return Memory(
+            {"weights": model.renderer.weights(self.bodies(device, "memories").canonical_mm)},
+            bias=f"{self.clips.name}: poses of all actions, each action equally often",
+            weights=balanced(self.clips.frame_actions[self.clips.frames("memories")]),
+            dress=lambda memory, random: memory | random_cameras(random, self.config.image_size),
+            num_random=NUM_RANDOM,
+        )
+
+
+class PoseModel(Model):
+    """Keypoints to shape, rotation and camera, and a renderer that projects the shape."""
+
+    renderer: BasisRenderer
+
+    def __init__(self, config: PoseConfig, metadata: Metadata) -> None:
+        self.config, self.skeleton = config, Skeleton.from_json(metadata["skeleton"])
+        num_joints = self.skeleton.num_joints
+        self.renderer = BasisRenderer(config.num_components, num_joints, config.image_size)
         sizes: dict[str, Any] = {
-            "num_joints": skeleton.num_joints,
+            "num_joints": num_joints,
             "num_components": config.num_components,
             "image_size": config.image_size,
             "rotation": config.rotation,
             "width": config.width,
         }
-        torch.manual_seed(seed)
         if config.generator == "heatmap":
             self.generator: nn.Module = HeatmapLifter(**sizes)
         else:
             self.generator = ResidualLifter(**sizes, num_blocks=config.num_blocks)
         self.generator.reprojection_loss = config.reprojection_loss()  # learnt with the generator, if it is learnt
 
-    @classmethod
-    def check_data(cls, config: PoseConfig) -> list[str]:
-        _load(config)
-        return []
+    def fit(self, data: PoseData) -> None:
+        """Principal components of all poses of pairs and memories."""
+        self.renderer.fit(data.bodies("cpu", "pairs", "memories").canonical_mm)
 
-    def facts(self) -> dict[str, Any]:
-        return {"data": self.clips_name, "actions": self.actions, "skeleton": vars(self.skeleton)}
+    def joints(self, inferred: Factors) -> Tensor:
+        """(batch, joints, 3) in the camera frame, mm."""
+        return self.renderer.pose(inferred["weights"], inferred["rotation"], inferred["translation_mm"])
 
-    @classmethod
-    def restore(cls, config: PoseConfig, facts: dict[str, Any]) -> "PoseTask":
-        task = cls.__new__(cls)
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts["skeleton"].items()}
-        task._build(config, Skeleton(**fields), seed=0)
-        task.clips_name, task.actions = facts["data"], tuple(facts["actions"])
-        return task
+    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Discriminator]:
+        return {name: self._discriminator(name, memories["poses"]) for name in self.config.discriminators}
 
-    # --- memories and discriminators -------------------------------------------------------------------------------
-
-    def _remember(self, clips: MotionClips, device: torch.device) -> Memory:
-        remembered = Bodies.of(clips, clips.frames("memories"), device)
-        return Memory(
-            {"weights": self.renderer.weights(remembered.canonical_mm)},
-            bias=f"{clips.name}: poses of all actions, each action equally often",
-            weights=balanced(clips.frame_actions[clips.frames("memories")]),
-            dress=lambda memory, random: memory | random_cameras(random, self.config.image_size),
-            num_random=NUM_RANDOM,
-        )
-
-    def _critic(self, name: DiscriminatorName, memory: Memory, seed: int) -> Critic:
+    def _discriminator(self, name: DiscriminatorName, memory: Memory) -> Discriminator:
         sees = {"joints": self._sees_joints, "canonical": self._sees_canonical, "factors": self._sees_factors}[name]
         typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0, share=Share())["factors"])
-        torch.manual_seed(seed + 1)
-        network = MLPDiscriminator(typical, DISCRIMINATOR_WIDTHS, batch_norm=self.config.discriminator_batch_norm).to(
-            typical.device
-        )
-        return Critic(network=network, sees=sees, memory=memory)
+        network = MLPDiscriminator(typical, DISCRIMINATOR_WIDTHS, batch_norm=self.config.discriminator_batch_norm)
+        return Discriminator(network=network, sees=sees, memory=memory)
 
     def _sees_canonical(self, factors: Factors) -> Tensor:
         """Joints facing the camera, in metres, and the kinematic chain."""
         joints = self.renderer.shape(factors["weights"]) / 1000
-        return torch.cat([joints.flatten(1), self._kinematic_chain(joints)], dim=-1)
+        return torch.cat([joints.flatten(1), kinematic_chain(joints, *self._bones)], dim=-1)
 
     def _sees_joints(self, factors: Factors) -> Tensor:
         """Root-relative joints in the camera frame, in metres, and the kinematic chain."""
         joints = rotate(factors["rotation"], self.renderer.shape(factors["weights"])) / 1000
-        return torch.cat([root_relative(joints, self.skeleton).flatten(1), self._kinematic_chain(joints)], dim=-1)
+        return torch.cat(
+            [root_relative(joints, self.skeleton).flatten(1), kinematic_chain(joints, *self._bones)], dim=-1
+        )
 
     def _sees_factors(self, factors: Factors) -> Tensor:
         """Everything the generator says: w, R, T in metres, f in image sizes (supplement, 2.1)."""
@@ -273,21 +284,19 @@ class PoseTask(Task):
         parents, children = torch.tensor(self.skeleton.bones, device=self.renderer.mean_mm.device).unbind(1)
         return parents, children
 
-    def _kinematic_chain(self, joints: Tensor) -> Tensor:
-        """Lengths of all bones and the cosines between every two: what a pose is, whichever way it is turned.
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        """Mean poses as random cameras see them."""
+        device = self.renderer.mean_mm.device
+        cameras = random_cameras(torch.rand(count, NUM_RANDOM, generator=random).to(device), self.config.image_size)
+        weights = torch.zeros(count, self.config.num_components, device=device)
+        return {"keypoints_px": self.renderer({"weights": weights, **cameras})["keypoints_px"].cpu()}
 
-        Lengths are in decimetres: they hardly vary among memories, and a centimetre must count.
 
-        The kinematic chain space of Wandt and Rosenhahn (RepNet, CVPR 2019).
-        """
-        parents, children = self._bones
-        bones = joints.index_select(1, children) - joints.index_select(1, parents)
-        lengths = bones.square().sum(-1).add(1e-6).sqrt()
-        directions = bones / lengths[..., None]
-        first, second = torch.triu_indices(len(parents), len(parents), offset=1, device=joints.device)
-        return torch.cat([10 * lengths, (directions @ directions.mT)[:, first, second]], dim=-1)
+class PoseObjective(Objective):
+    """Pairs (Sup 1 and 2), then reprojection (Sup 3) and memories (Sup 4)."""
 
-    # --- stages and loss terms -------------------------------------------------------------------------------------
+    config: PoseConfig
+    model: PoseModel
 
     @classmethod
     def plan(cls, config: PoseConfig) -> list[Stage]:
@@ -310,12 +319,11 @@ class PoseTask(Task):
 
     def supervision(self, inferred: Factors, truth: Factors) -> Terms:
         """Distances to the paired truth: joints and shape in metres, rotation (Frobenius), camera (relative)."""
-        joints = self.joints(inferred)
+        joints, shape = self.model.joints(inferred), self.model.renderer.shape(inferred["weights"])
         depth = truth["translation_mm"][:, 2:]
         return {
-            "supervision/joints": mpjpe(joints, truth["joints_mm"], self.skeleton).mean() / 1000,
-            "supervision/shape": mean_distance(self.renderer.shape(inferred["weights"]), truth["canonical_mm"]).mean()
-            / 1000,
+            "supervision/joints": mpjpe(joints, truth["joints_mm"], self.model.skeleton).mean() / 1000,
+            "supervision/shape": mean_distance(shape, truth["canonical_mm"]).mean() / 1000,
             "supervision/rotation": (inferred["rotation"] - truth["rotation"]).square().sum((1, 2)).mean(),
             "supervision/camera": ((inferred["translation_mm"] - truth["translation_mm"]) / depth)
             .square()
@@ -327,23 +335,25 @@ class PoseTask(Task):
     def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
         """Robust reprojection error, in half image sizes; joints behind the camera say nothing."""
         residual_px = (rendered["keypoints_px"] - observed["keypoints_px"]) * rendered["in_front"][..., None]
-        robust: Any = self.generator.reprojection_loss
+        robust: Any = self.model.generator.reprojection_loss
         loss = robust(residual_px.flatten(), done).unflatten(0, residual_px.shape)
         return {"reprojection": loss.sum(-1).mean() / (self.config.image_size / 2)} | robust.changing
 
-    def joints(self, inferred: Factors) -> Tensor:
-        """(batch, joints, 3) in the camera frame, mm."""
-        return self.renderer.pose(inferred["weights"], inferred["rotation"], inferred["translation_mm"])
 
-    # --- metrics and picture ---------------------------------------------------------------------------------------
+class PoseEvaluator(Evaluator):
+    """Errors of 3D joints, with those of two predictors that have learnt nothing."""
+
+    selection_metric: ClassVar[str] = "torso_aligned_mm"
+    config: PoseConfig
+    model: PoseModel
 
     def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
         truth, observed = test["truth"], test["observed"]
-        rendered = self.renderer(inferred)["keypoints_px"]
-        mean_pose = rotate(truth["rotation"], self.renderer.mean_mm.expand_as(truth["canonical_mm"]))
-        flat = flat_lift(observed["keypoints_px"], truth["joints_mm"], self.skeleton)
+        rendered = self.model.renderer(inferred)["keypoints_px"]
+        mean_pose = rotate(truth["rotation"], self.model.renderer.mean_mm.expand_as(truth["canonical_mm"]))
+        flat = flat_lift(observed["keypoints_px"], truth["joints_mm"], self.model.skeleton)
         return {
-            **self._errors("", self.joints(inferred), truth["joints_mm"]),
+            **self._errors("", self.model.joints(inferred), truth["joints_mm"]),
             "reprojection_px": mean_distance(rendered, observed["keypoints_px"]),
             **self._errors("mean pose/", mean_pose, truth["joints_mm"]),
             **self._errors("flat lift/", flat, truth["joints_mm"]),
@@ -352,9 +362,9 @@ class PoseTask(Task):
 
     def _errors(self, prefix: str, joints: Tensor, truth: Tensor) -> dict[str, Tensor]:
         return {
-            f"{prefix}mpjpe_mm": mpjpe(joints, truth, self.skeleton),
+            f"{prefix}mpjpe_mm": mpjpe(joints, truth, self.model.skeleton),
             f"{prefix}pa_mpjpe_mm": pa_mpjpe(joints, truth),
-            f"{prefix}torso_aligned_mm": torso_aligned_error(joints, truth, self.skeleton),
+            f"{prefix}torso_aligned_mm": torso_aligned_error(joints, truth, self.model.skeleton),
         }
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
@@ -363,7 +373,7 @@ class PoseTask(Task):
         table = torch.stack([values.double() for name, values in measured.items() if name != "action"])
         names = [name for name in measured if name != "action"]
         groups = {
-            self.actions[int(a)]: dict(zip(names, table[:, actions == a].mean(1).tolist(), strict=True))
+            self._action(int(a)): dict(zip(names, table[:, actions == a].mean(1).tolist(), strict=True))
             for a in actions.unique().tolist()
         }
         average = {name: sum(group[name] for group in groups.values()) / len(groups) for name in names}
@@ -373,7 +383,7 @@ class PoseTask(Task):
             for floor in ("mean pose", "flat lift")
         }
         return Evaluation(
-            data=self.clips_name,
+            data=self.metadata["data"],
             split="test clips, macro mean over actions",
             num_samples=len(actions),
             metrics={name: average[name] for name in learnt},
@@ -391,26 +401,37 @@ class PoseTask(Task):
         pictured, observed, truth = pick(inferred), pick(test["observed"]), pick(test.get("truth", {}))
         return draw_poses(
             observed_px=observed["keypoints_px"],
-            rendered_px=self.renderer(pictured)["keypoints_px"],
-            joints_mm=self.joints(pictured),
+            rendered_px=self.model.renderer(pictured)["keypoints_px"],
+            joints_mm=self.model.joints(pictured),
             truth_mm=truth["joints_mm"] if truth else None,
             remembered_mm=self._recall(count),
-            skeleton=self.skeleton,
+            skeleton=self.model.skeleton,
             image_size=self.config.image_size,
-            title=f"3D pose from 2D keypoints{':' if truth else ', learnt from'} {self.clips_name}",
-            labels=[self.actions[int(action)].replace("_", " ") for action in truth["action"]] if truth else (),
+            title=f"3D pose from 2D keypoints{':' if truth else ', learnt from'} {self.metadata['data']}",
+            labels=[self.metadata["actions"][int(action)].replace("_", " ") for action in truth["action"]]
+            if truth
+            else (),
         )
+
+    def _action(self, index: int) -> str:
+        return self.metadata["actions"][index]
 
     def _recall(self, count: int) -> Tensor | None:
         """Some remembered poses, (count, joints, 3) in mm under random cameras; a restored task has none."""
-        if self.memory is None:
+        if self.loaded is None:
             return None
-        return self.joints(draw("picture", self.memory, count, seed=0, step=0, share=Share())["factors"])
+        memory = self.data.memories["poses"]
+        return self.model.joints(draw("picture", memory, count, seed=0, step=0, share=Share())["factors"])
 
-    # --- a user's own keypoints -------------------------------------------------------------------------------------
+
+class PoseFiles(Files):
+    """Keypoints of people in, poses out."""
+
+    config: PoseConfig
+    model: PoseModel
 
     def read(self, path: Path) -> OwnInput:
-        people = read_keypoints(path, self.skeleton)
+        people = read_keypoints(path, self.model.skeleton)
         cropped = crop_to_person(people.keypoints_px, self.config.image_size)
         names = tuple(str(number) for number in people.numbers)
         return OwnInput(sample={"observed": {"keypoints_px": cropped}}, names=names, skipped=people.skipped)
@@ -419,28 +440,33 @@ class PoseTask(Task):
         """People whose poses, seen by the camera, are far from their keypoints: joints may be in another order."""
         if "reprojection_px" not in metrics:
             return []
-        rendered = self.renderer(inferred)["keypoints_px"]
+        rendered = self.model.renderer(inferred)["keypoints_px"]
         error_px = mean_distance(rendered, own.sample["observed"]["keypoints_px"])
-        return unlikely_people(error_px, metrics["reprojection_px"], own.names, self.skeleton)
-
-    def example(self, count: int, random: torch.Generator) -> Observed:
-        """Mean poses as random cameras see them."""
-        device = self.renderer.mean_mm.device
-        cameras = random_cameras(torch.rand(count, NUM_RANDOM, generator=random).to(device), self.config.image_size)
-        weights = torch.zeros(count, self.config.num_components, device=device)
-        return {"keypoints_px": self.renderer({"weights": weights, **cameras})["keypoints_px"].cpu()}
+        return unlikely_people(error_px, metrics["reprojection_px"], own.names, self.model.skeleton)
 
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """``poses.json``: a pose a person, in the order of the input, null for those who were skipped."""
-        joints = root_relative(self.joints(inferred), self.skeleton)
+        joints = root_relative(self.model.joints(inferred), self.model.skeleton)
         numbers = [int(name) for name in own.names]
         num_people = len(own.names) + len(own.skipped)
-        return [write_poses(folder / "poses.json", joints, inferred, self.skeleton, numbers, num_people)]
+        return [write_poses(folder / "poses.json", joints, inferred, self.model.skeleton, numbers, num_people)]
 
 
-def _load(config: PoseConfig) -> MotionClips:
+def load_clips(config: PoseConfig) -> MotionClips:
     if config.data == "cmu":
         return load_cmu(data_file("cmu_mocap", "joints_mm.npz"))
     if config.data == "h36m":
         return load_h36m(data_file("h36m", "h36m_plain.npz"))
     return generated_bodies()
+
+
+POSE = TaskKind(
+    name="pose",
+    Config=PoseConfig,
+    presets=PRESETS,
+    data=PoseData,
+    model=PoseModel,
+    objective=PoseObjective,
+    evaluator=PoseEvaluator,
+    files=PoseFiles,
+)

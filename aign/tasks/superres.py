@@ -6,7 +6,6 @@ rendered     the inferred image, the mean of each 4 x 4 pixels
 remembered   images of other people, of a kind: old, with a beard, one person
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,15 +18,21 @@ from aign.errors import NotTrainable
 from aign.evaluation.image import WINDOW_PX
 from aign.generators.images import SuperResolver, decoder
 from aign.renderers.image import Downsampler, downsampled
-from aign.tasks.base import Factors, Observed, Preset
+from aign.tasks.base import TaskKind
 from aign.tasks.biased_images import (
     AIGN,
     PAPER_NETWORKS,
     PAPER_TRAINING,
     PARAMETRIC,
     BiasedImageConfig,
-    BiasedImageTask,
+    BiasedImageData,
+    BiasedImageEvaluator,
+    BiasedImageFiles,
+    BiasedImageModel,
+    BiasedImageObjective,
 )
+from aign.tasks.parts import Factors, Observed
+from aign.tasks.stages import Preset
 
 FACTOR = 4
 """How many times smaller the observed image is (section 2.3)."""
@@ -45,24 +50,22 @@ class SuperresConfig(BiasedImageConfig):
             raise NotTrainable(f"size = {self.size}", reason, f"use {FACTOR * WINDOW_PX} or more")
 
 
-class SuperresTask(BiasedImageTask):
-    """See the module's docstring."""
+PRESETS = {
+    "aign": AIGN,
+    "parametric": PARAMETRIC,
+    "aign-paper": Preset(
+        summary="the paper's networks, weights and update rule",
+        task=PAPER_NETWORKS,
+        training=PAPER_TRAINING,
+    ),
+}
 
-    name: ClassVar[str] = "superres"
-    title: ClassVar[str] = "biased super-resolution"
-    Config: ClassVar[type] = SuperresConfig
-    floor: ClassVar[str] = "bilinear"
+
+class SuperresModel(BiasedImageModel):
+    """A network that enlarges, and the mean of pixels."""
+
     num_discriminator_layers: ClassVar[int] = 5
     process = Downsampler(FACTOR)
-    presets: ClassVar[Mapping[str, Preset]] = {
-        "aign": AIGN,
-        "parametric": PARAMETRIC,
-        "aign-paper": Preset(
-            summary="the paper's networks, weights and update rule",
-            task=PAPER_NETWORKS,
-            training=PAPER_TRAINING,
-        ),
-    }
 
     def network(self) -> nn.Module:
         config = self.config
@@ -75,12 +78,31 @@ class SuperresTask(BiasedImageTask):
     def observe(self, known: Known, random: Tensor) -> Observed:
         return {"image": downsampled(known["image"], FACTOR)}
 
-    def guess(self, observed: Observed) -> Factors:
-        return {"image": interpolate(observed["image"], self.size[1:], mode="bilinear", align_corners=False)}
-
     def example(self, count: int, random: torch.Generator) -> Observed:
         channels, height, width = self.size
         return {"image": torch.rand(count, channels, height // FACTOR, width // FACTOR, generator=random)}
 
+
+class SuperresEvaluator(BiasedImageEvaluator):
+    """See BiasedImageEvaluator."""
+
+    title: ClassVar[str] = "biased super-resolution"
+    floor: ClassVar[str] = "bilinear"
+
+    def guess(self, observed: Observed) -> Factors:
+        return {"image": interpolate(observed["image"], self.model.size[1:], mode="bilinear", align_corners=False)}
+
     def enlarged(self, images: Tensor) -> Tensor:
-        return interpolate(images, self.size[1:], mode="nearest")
+        return interpolate(images, self.model.size[1:], mode="nearest")
+
+
+SUPERRES = TaskKind(
+    name="superres",
+    Config=SuperresConfig,
+    presets=PRESETS,
+    data=BiasedImageData,
+    model=SuperresModel,
+    objective=BiasedImageObjective,
+    evaluator=SuperresEvaluator,
+    files=BiasedImageFiles,
+)

@@ -10,8 +10,8 @@ in two of the distributions, its own shape, all learnt with the networks by maxi
 representations preserve volume, so that their bounds compare.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -23,20 +23,33 @@ from torch import Tensor
 
 from aign.data.image_choices import ImageOptions
 from aign.data.image_streams import ImageStream, Known, as_floats
-from aign.data.images import ImageSet
 from aign.data.own_images import read_own_images
 from aign.data.streams import Sample, rows
 from aign.errors import NotTrainable
 from aign.evaluation.face_picture import write_images
 from aign.evaluation.image import WINDOW_PX, psnr_db, ssim
+from aign.evaluation.result import Evaluation
 from aign.evaluation.vae_picture import ShapeMap, draw_reconstructions
 from aign.generators.vae import VAE
 from aign.losses.density import normal_nll
 from aign.losses.likelihoods import Distribution, make_likelihood
 from aign.losses.representations import Representation, parse_representation
 from aign.options import Channels, Samples, Units
-from aign.renderers.identity import Identity
-from aign.tasks.base import Evaluation, Factors, Observed, OwnInput, Preset, Stage, Task, Terms
+from aign.tasks.base import TaskKind
+from aign.tasks.parts import (
+    Data,
+    Evaluator,
+    Factors,
+    Files,
+    LoadedData,
+    Metadata,
+    Model,
+    Objective,
+    Observed,
+    OwnInput,
+    Terms,
+)
+from aign.tasks.stages import Preset, Stage
 
 NUM_TEST = 1000
 """Validation images that are measured, evenly spread over the validation split."""
@@ -100,76 +113,78 @@ class VAEConfig(ImageOptions):
         return parse_representation(f"{'yuv+' if channels == 3 else ''}wavelet:{levels}")
 
 
-class VAETask(Task):
-    """See the module's docstring."""
+PRESETS = {
+    "general": Preset(
+        summary="the general distribution of wavelet coefficients; --distribution and --representation change it",
+        training={"batch_size": 64, "generator_lr": 4e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
+    ),
+}
 
-    name: ClassVar[str] = "vae"
-    Config: ClassVar[type] = VAEConfig
-    objective: ClassVar[str] = "negative_elbo"
-    presets: ClassVar[Mapping[str, Preset]] = {
-        "general": Preset(
-            summary="the general distribution of wavelet coefficients; --distribution and --representation change it",
-            training={"batch_size": 64, "generator_lr": 4e-3, "betas": (0.9, 0.99), "lr_schedule": "cosine"},
-        ),
-    }
 
-    def __init__(self, config: VAEConfig, seed: int, device: torch.device | str = "cpu") -> None:
+class VAEData(Data):
+    """Images, with noise that latents are drawn with."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        self.config, self.images = config, config.load()
+
+    @property
+    def metadata(self) -> Metadata:
+        return {"data": self.images.name}
+
+    @classmethod
+    def check(cls, config: VAEConfig) -> list[str]:
         images = config.load()
-        self._build(config, seed)
-        self.generator.to(device)
-        self.data_name = images.name
-        training = self._stream(images.split("train"), device)
-        self.streams = {"images": training}
-        self.critics = {}
-        self.test = self._stream(images.split("validation"), device).fixed(NUM_TEST)
-        observed = self.test["observed"]
-        observed["prior_noise"] = observed["noise"].roll(1, dims=0)
-        typical = training.fixed(NUM_FLOOR)["observed"]["image"]
-        self.mean_image = typical.mean(0)
-        self.deviations = self.transform(typical - self.mean_image).square().mean(0).sqrt()
+        parts = {split: len(images.split(split)) for split in ("train", "validation")}
+        return [*images.warnings, f"{images.name}: {parts['train']:,} for training, {parts['validation']:,} validation"]
 
-    def _build(self, config: VAEConfig, seed: int) -> None:
+    def load(self, model: "VAEModel", device: torch.device) -> LoadedData:
+        test = self._stream("validation", model, device).fixed(NUM_TEST)
+        test["observed"]["prior_noise"] = test["observed"]["noise"].roll(1, dims=0)
+        return LoadedData(source=self, streams={"images": self._stream("train", model, device)}, test=test)
+
+    def _stream(self, split: str, model: "VAEModel", device: torch.device) -> ImageStream:
+        images = self.images.split(split)
+        return ImageStream(
+            images,
+            device,
+            observe=model.photograph,
+            num_random=images.pixels[0].numel(),
+            num_noise=self.config.latent_size,
+        )
+
+
+class VAEModel(Model):
+    """Encoder, decoder, and the distribution of residuals."""
+
+    generator: VAE
+
+    def __init__(self, config: VAEConfig, metadata: Metadata) -> None:
         self.config, self.transform = config, config.transform()
-        torch.manual_seed(seed)
         shape = config.image_shape
-        self.generator: VAE = VAE(
+        self.generator = VAE(
             shape,
             latent_size=config.latent_size,
             width=config.width,
             likelihood=make_likelihood(config.distribution, shape, scale=config.scale, pace=config.pace),
         )
-        self.renderer = Identity()
 
-    def _stream(self, images: ImageSet, device: torch.device | str) -> ImageStream:
-        return ImageStream(
-            images,
-            device,
-            observe=self._photograph,
-            num_random=images.pixels[0].numel(),
-            num_noise=self.config.latent_size,
-        )
-
-    def _photograph(self, known: Known, random: Tensor) -> Observed:
+    def photograph(self, known: Known, random: Tensor) -> Observed:
         """The image with its grain, still in [0, 1]."""
         return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.grain)}
 
-    @classmethod
-    def check_data(cls, config: VAEConfig) -> list[str]:
-        images = config.load()
-        parts = {split: len(images.split(split)) for split in ("train", "validation")}
-        return [*images.warnings, f"{images.name}: {parts['train']:,} for training, {parts['validation']:,} validation"]
+    def nll(self, rendered: Images, observed: Images) -> Float[Tensor, " batch"]:
+        """-log p(image | latents), nats an image."""
+        return self.generator.likelihood(self.transform(rendered - observed)).sum((1, 2, 3))
 
-    def facts(self) -> dict[str, Any]:
-        return {"data": self.data_name}
+    def example(self, count: int, random: torch.Generator) -> Observed:
+        images = torch.rand(count, *self.config.image_shape, generator=random)
+        return {"image": images, "noise": torch.randn(count, self.config.latent_size, generator=random)}
 
-    @classmethod
-    def restore(cls, config: VAEConfig, facts: dict[str, Any]) -> "VAETask":
-        task = cls.__new__(cls)
-        task._build(config, seed=0)
-        task.data_name = facts["data"]
-        return task
 
-    # --- the evidence lower bound ------------------------------------------------------------------------------------
+class VAEObjective(Objective):
+    """The evidence lower bound."""
+
+    model: VAEModel
 
     @classmethod
     def plan(cls, config: VAEConfig) -> list[Stage]:
@@ -177,38 +192,48 @@ class VAETask(Task):
 
     def reconstruction(self, rendered: Observed, observed: Observed, done: float) -> Terms:
         """-log p(image | latents), nats an image, may be negative; beside it, means of learnt shapes and scales."""
-        nll = self._nll(rendered["image"], observed["image"]).mean()
-        return {"reconstruction": nll} | self.generator.likelihood.changing
+        nll = self.model.nll(rendered["image"], observed["image"]).mean()
+        return {"reconstruction": nll} | self.model.generator.likelihood.changing
 
     def priors(self, inferred: Factors) -> Terms:
         """How far latents are from the prior, nats an image."""
         return {"kl": kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"]).mean()}
 
-    def _nll(self, rendered: Images, observed: Images) -> Float[Tensor, " batch"]:
-        return self.generator.likelihood(self.transform(rendered - observed)).sum((1, 2, 3))
 
-    # --- metrics and picture -----------------------------------------------------------------------------------------
+class VAEEvaluator(Evaluator):
+    """Bounds and likeness, beside those of the mean image under normal distributions."""
 
-    @torch.no_grad()
+    selection_metric: ClassVar[str] = "negative_elbo"
+    model: VAEModel
+
+    @cached_property
+    def floor(self) -> tuple[Tensor, Tensor]:
+        """The mean training image, and the deviation of each coefficient from it."""
+        training: Any = self.data.streams["images"]
+        typical = training.fixed(NUM_FLOOR)["observed"]["image"]
+        mean = typical.mean(0)
+        return mean, self.model.transform(typical - mean).square().mean(0).sqrt()
+
     def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        rendered, observed = self.renderer(inferred)["image"], test["observed"]["image"]
+        mean_image, deviations = self.floor
+        rendered, observed = self.model.renderer(inferred)["image"], test["observed"]["image"]
         kl = kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"])
         pieces = zip(rendered.split(AT_ONCE), observed.split(AT_ONCE), strict=True)
-        nll = torch.cat([self._nll(*piece) for piece in pieces])
-        guessed = normal_nll(self.transform(observed - self.mean_image), self.deviations).sum((1, 2, 3))
+        nll = torch.cat([self.model.nll(*piece) for piece in pieces])
+        guessed = normal_nll(self.model.transform(observed - mean_image), deviations).sum((1, 2, 3))
         return {
             **_bound(nll + kl),
             "kl": kl,
             **_likeness(rendered, observed),
             **{
                 f"mean image/{name}": values
-                for name, values in (_bound(guessed) | _likeness(self.mean_image.expand_as(observed), observed)).items()
+                for name, values in (_bound(guessed) | _likeness(mean_image.expand_as(observed), observed)).items()
             },
         }
 
     def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
         """Means; likelihoods and KL in nats an image. The floor's residuals are normal, each coefficient on its own."""
-        return Evaluation.of_means(measured, data=self.data_name, split="validation split")
+        return Evaluation.of_means(measured, data=self.metadata["data"], split="validation split")
 
     def picture(self, inferred: Factors, test: Sample) -> Figure:
         chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
@@ -216,7 +241,7 @@ class VAETask(Task):
         def pick(images: Tensor) -> Tensor:
             return images[chosen.to(images.device)]
 
-        observed, rendered = pick(test["observed"]["image"]), pick(self.renderer(inferred)["image"])
+        observed, rendered = pick(test["observed"]["image"]), pick(self.model.renderer(inferred)["image"])
         is_test = "imagined" in inferred
         return draw_reconstructions(
             observed=observed,
@@ -224,13 +249,13 @@ class VAETask(Task):
             imagined=pick(inferred["imagined"]) if is_test else None,
             notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
             shape=self._shape_map(),
-            title=f"variational autoencoder{':' if is_test else ', learnt from'} {self.data_name}, "
-            f"{self.config.distribution}, {self.transform}",
+            title=f"variational autoencoder{':' if is_test else ', learnt from'} {self.metadata['data']}, "
+            f"{self.config.distribution}, {self.model.transform}",
         )
 
     def _shape_map(self) -> ShapeMap | None:
         """The learnt shape of each coefficient as it last was; None where there is none, or none was computed yet."""
-        latest, spelling = self.generator.likelihood.latest, str(self.transform)
+        latest, spelling = self.model.generator.likelihood.latest, str(self.model.transform)
         name = next((name for name in SHAPES if name in latest), None)
         if name is None:
             return None
@@ -244,7 +269,9 @@ class VAETask(Task):
             **SHAPES[name],
         )
 
-    # --- a user's own images -----------------------------------------------------------------------------------------
+
+class VAEFiles(Files):
+    """Images in, images out."""
 
     def read(self, path: Path) -> OwnInput:
         """Images in the middle of their grain; latents are not drawn but the most likely ones."""
@@ -252,16 +279,14 @@ class VAETask(Task):
         images = as_floats(own.pixels)
         random = torch.full_like(images, 0.5)
         noise = images.new_zeros(len(images), self.config.latent_size)
-        return OwnInput.of_images(own, {"observed": {**self._photograph({"image": images}, random), "noise": noise}})
-
-    def example(self, count: int, random: torch.Generator) -> Observed:
-        images = torch.rand(count, *self.config.image_shape, generator=random)
-        return {"image": images, "noise": torch.randn(count, self.config.latent_size, generator=random)}
+        return OwnInput.of_images(
+            own, {"observed": {**self.model.photograph({"image": images}, random), "noise": noise}}
+        )
 
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """The rendered images without grain, called as those that were read, and ``grid.png`` of all of them."""
         grain = self.config.grain
-        return write_images((self.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder, own.names)
+        return write_images((self.model.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder, own.names)
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -296,3 +321,15 @@ def _bound(negative_elbo: Tensor) -> dict[str, Tensor]:
 
 def _likeness(images: Images, truth: Images) -> dict[str, Tensor]:
     return {"psnr_db": psnr_db(images, truth), "ssim": ssim(images, truth)}
+
+
+VAE_TASK = TaskKind(
+    name="vae",
+    Config=VAEConfig,
+    presets=PRESETS,
+    data=VAEData,
+    model=VAEModel,
+    objective=VAEObjective,
+    evaluator=VAEEvaluator,
+    files=VAEFiles,
+)

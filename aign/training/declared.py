@@ -9,9 +9,9 @@ from torch import nn
 
 from aign.data.streams import Sample, Share, concatenate, draw
 from aign.errors import UserError, did_you_mean
-from aign.tasks.base import Stage, Task
+from aign.tasks.base import Task
+from aign.tasks.stages import ADVERSARIAL, Stage
 
-ADVERSARIAL = "adversarial/"
 NUM_SAMPLES = 2
 """Of each stream, to see which terms there are."""
 
@@ -23,7 +23,7 @@ def check_declared(task: Task, stages: Sequence[Stage]) -> None:
     the task does not have. To see its terms, a few samples go through its networks, which is an error at once where
     shapes do not fit.
     """
-    if not isinstance(task.renderer, nn.Module) or any(True for _ in task.renderer.parameters()):
+    if not isinstance(task.model.renderer, nn.Module) or any(True for _ in task.model.renderer.parameters()):
         raise UserError(f"renderer of {task.name}", "has parameters", "learn them in the generator")
     whole = sum(stage.share for stage in stages)
     if abs(whole - 1) > 1e-6 or any(stage.share <= 0 for stage in stages):
@@ -33,17 +33,20 @@ def check_declared(task: Task, stages: Sequence[Stage]) -> None:
         )
     for stage in stages:
         _check_names(task, stage)
-    tried = copy.copy(task)  # so that nothing is left in the networks of what goes through them here
-    tried.generator = copy.deepcopy(task.generator).eval()
-    with torch.no_grad():
-        for stage in stages:
-            _check_weights(tried, stage)
+    own = task.model.generator
+    task.model.generator = copy.deepcopy(own).eval()  # so that what goes through it here leaves nothing in it
+    try:
+        with torch.no_grad():
+            for stage in stages:
+                _check_weights(task, stage)
+    finally:
+        task.model.generator = own
 
 
 def _check_names(task: Task, stage: Stage) -> None:
     known: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]] = {
-        "stream": ((*stage.labelled, *stage.unlabelled), task.streams),
-        "discriminator": (stage.critics, task.critics),
+        "stream": ((*stage.labelled, *stage.unlabelled), task.data.streams),
+        "discriminator": (stage.discriminators, task.discriminators),
     }
     for what, (names, there) in known.items():
         for name in names:
@@ -52,7 +55,7 @@ def _check_names(task: Task, stage: Stage) -> None:
                 raise UserError(f"stage {stage.name}", reason, did_you_mean(name, there) if there else "declare it")
     if not (stage.labelled or stage.unlabelled):
         raise UserError(f"stage {stage.name}", "reads no stream", "name one that is labelled or unlabelled")
-    if stage.critics and not stage.unlabelled:
+    if stage.discriminators and not stage.unlabelled:
         raise UserError(f"stage {stage.name}", "has discriminators but nothing unlabelled", "name a stream for them")
 
 
@@ -68,14 +71,14 @@ def _terms(task: Task, stage: Stage) -> set[str]:
     """The names of a stage's loss terms, but for the adversarial ones."""
     terms: set[str] = set()
     if labelled := _samples(task, stage.labelled):
-        terms |= task.supervision(task.generator(labelled["observed"]), labelled["truth"]).keys()
+        terms |= task.objective.supervision(task.model.generator(labelled["observed"]), labelled["truth"]).keys()
     if unlabelled := _samples(task, stage.unlabelled):
-        inferred = task.generator(unlabelled["observed"])
-        terms |= task.reconstruction(task.renderer(inferred), unlabelled["observed"], 0.0).keys()
-        terms |= task.priors(inferred).keys()
+        inferred = task.model.generator(unlabelled["observed"])
+        terms |= task.objective.reconstruction(task.model.renderer(inferred), unlabelled["observed"], 0.0).keys()
+        terms |= task.objective.priors(inferred).keys()
     return terms
 
 
 def _samples(task: Task, streams: Sequence[str]) -> Sample | None:
-    drawn = [draw(name, task.streams[name], NUM_SAMPLES, seed=0, step=0, share=Share()) for name in streams]
+    drawn = [draw(name, task.data.streams[name], NUM_SAMPLES, seed=0, step=0, share=Share()) for name in streams]
     return concatenate(drawn) if drawn else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aign.errors import NotTrainable
-from aign.tasks.base import Terms
+from aign.tasks.parts import Terms
 from aign.training.notice import Notice
 from aign.training.workers import mean_over_workers
 

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from aign.data.streams import Share, concatenate, draw, rows
 from aign.errors import UserError, did_you_mean
-from aign.tasks.base import Evaluation, Factors, Stage, Task, num_parts
+from aign.evaluation.result import Evaluation
+from aign.tasks.base import Task
+from aign.tasks.parts import Factors
+from aign.tasks.stages import Stage, num_parts
 from aign.training.config import TrainingConfig
 from aign.training.interval import Interval
 from aign.training.notice import Notice
@@ -78,9 +81,9 @@ def train(
     Raises NotTrainable when a loss term is not finite, naming the step and the term.
     """
     progress = start or Progress()
-    stages = task.stages
+    stages = task.objective.stages
     lengths = stage_lengths(stages, config.steps)
-    weight = own_share(task.stages, config).weight
+    weight = own_share(task.objective.stages, config).weight
     interval = Interval(config.batch_size, weight, progress.step, progress.unlogged, progress.unlogged_steps)
     progress = replace(progress, unlogged={}, unlogged_steps=0)
     finished = False
@@ -118,7 +121,7 @@ def train(
             with interval.paused():
                 with engines.generator.averaged():
                     evaluation, inferred = evaluate(task, engines.generator.module)
-                recorder.evaluation(progress, evaluation, partial(task.picture, inferred, task.test))
+                recorder.evaluation(progress, evaluation, partial(task.evaluator.picture, inferred, task.data.test))
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
         if due(config.checkpoint_every) or notice > heeded:
@@ -133,7 +136,7 @@ def train(
 
 def is_finished(task: Task, progress: Progress) -> bool:
     """Whether a run of the task has come to the end of its last stage."""
-    return progress.stage >= len(task.stages)
+    return progress.stage >= len(task.objective.stages)
 
 
 def reopened(progress: Progress, stages: Sequence[Stage], steps: int) -> Progress:
@@ -156,21 +159,21 @@ def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
 
 def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> Batch:
     """This worker's slice of the batch of a step: a pure function of seed, step and worker."""
-    share = own_share(task.stages, config)
+    share = own_share(task.objective.stages, config)
 
     def mix(names: tuple[str, ...]):
         size = config.batch_size // max(1, len(names))
-        parts = [draw(n, task.streams[n], size, seed=config.seed, step=step, share=share) for n in names]
+        parts = [draw(n, task.data.streams[n], size, seed=config.seed, step=step, share=share) for n in names]
         return concatenate(parts) if parts else None
 
     def remember(name: str) -> Factors:
-        memory = task.critics[name].memory
+        memory = task.discriminators[name].memory
         return draw(f"memory/{name}", memory, config.batch_size, seed=config.seed, step=step, share=share)["factors"]
 
     return Batch(
         labelled=mix(stage.labelled),
         unlabelled=mix(stage.unlabelled),
-        remembered={name: remember(name) for name in stage.critics},
+        remembered={name: remember(name) for name in stage.discriminators},
         parts=share.sizes,
         weight=share.weight,
     )
@@ -197,11 +200,12 @@ def infer_all(generator: nn.Module, observed: dict[str, Tensor]) -> Factors:
 def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
     """Metrics on the task's test set, and what was inferred there.
 
-    Raises UserError if the task's objective is none of them.
+    Raises UserError if the metric that selects checkpoints is none of them.
     """
-    inferred = infer_all(generator, task.test["observed"])
-    evaluation = task.summarize(task.measure(inferred, task.test))
-    if task.objective not in evaluation.metrics:
-        reason, remedy = "is not measured", did_you_mean(task.objective, evaluation.metrics)
-        raise UserError(f"objective = {task.objective}", reason, remedy)
+    inferred = infer_all(generator, task.data.test["observed"])
+    evaluation = task.evaluator.evaluate(inferred, task.data.test)
+    metric = task.selection_metric
+    if metric not in evaluation.metrics:
+        reason, remedy = "is not measured", did_you_mean(metric, evaluation.metrics)
+        raise UserError(f"selection_metric = {metric}", reason, remedy)
     return evaluation, inferred

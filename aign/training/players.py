@@ -25,20 +25,21 @@ def make_engines(
     Discriminators with a gradient penalty are not compiled, because compiled networks have no second derivative.
     """
     how = how or Acceleration()
-    names = {name: None for stage in task.stages for name in stage.critics}
-    check_acceleration([task.generator, *(task.critics[name].network for name in names)], how)
+    names = {name: None for stage in task.objective.stages for name in stage.discriminators}
+    check_acceleration([task.model.generator, *(task.discriminators[name].network for name in names)], how)
 
     def engine(module: nn.Module, lr: float, ema: float = 0.0) -> Engine:
         learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
         adam = Adam(learning, lr=lr, betas=config.betas, fused=True)
         return make_engine(module, adam, Updates(clip=config.clip, ema=ema, scale_loss=config.precision == "fp16"))
 
-    generator = accelerate(with_global_batch_norm(task.generator), how)
+    generator = accelerate(with_global_batch_norm(task.model.generator), how)
     differentiated_once = replace(how, compile=how.compile and not config.r1)
-    critics = {
-        name: accelerate(with_global_batch_norm(task.critics[name].network), differentiated_once) for name in names
+    discriminators = {
+        name: accelerate(with_global_batch_norm(task.discriminators[name].network), differentiated_once)
+        for name in names
     }
     return Engines(
         generator=engine(generator, config.generator_lr, config.ema),
-        discriminators=engine(nn.ModuleDict(critics), config.discriminator_lr) if critics else None,
+        discriminators=engine(nn.ModuleDict(discriminators), config.discriminator_lr) if discriminators else None,
     )

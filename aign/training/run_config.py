@@ -15,7 +15,8 @@ from aign.options import changeable
 from aign.seeding import generator_alone
 from aign.stored import read_json
 from aign.tasks import TASKS
-from aign.tasks.base import Preset, Task, num_parts
+from aign.tasks.base import Task, TaskKind
+from aign.tasks.stages import Preset, num_parts
 from aign.training.config import TrainingConfig
 from aign.training.declared import check_declared
 
@@ -108,13 +109,13 @@ class RunConfig:
         Raises UserError for a task whose declarations do not fit together.
         """
         with generator_alone():
-            task = find_task(self.task)(self.options, self.training.seed, device)  # type: ignore[call-arg]
-            check_declared(task, task.stages)
+            task = find_task(self.task).make(self.options, self.training.seed, device)
+            check_declared(task, task.objective.stages)
             return compressed(task, self.compression, self.training.seed, device) if self.compression else task
 
     def check_batch(self, num_workers: int) -> None:
         """Raises UserError unless each stream has an equal part of the batch, and each worker a portion of it."""
-        parts = num_parts(find_task(self.task).plan(self.options))
+        parts = num_parts(find_task(self.task).objective.plan(self.options))
         size = self.training.batch_size
         if size % parts:
             raise UserError(
@@ -132,7 +133,7 @@ class RunConfig:
             )
 
 
-def find_task(name: str) -> type[Task]:
+def find_task(name: str) -> TaskKind:
     if name not in TASKS:
         raise UserError(f"task {name!r}", f"is not one of {', '.join(TASKS)}", did_you_mean(name, TASKS))
     return TASKS[name]

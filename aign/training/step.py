@@ -11,7 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aign.data.streams import Sample, joined, rows
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
-from aign.tasks.base import Critic, Factors, Stage, Task, Terms
+from aign.tasks.base import Task
+from aign.tasks.parts import Discriminator, Factors, Terms
+from aign.tasks.stages import Stage
 from aign.training.batch_norm import without_statistics
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
@@ -78,7 +80,7 @@ def adversarial_step(
     inferred = infer(generator, batch, config.precision) if len(parts) == 1 else None
 
     adversarial: Terms = {}
-    if discriminators is not None and stage.critics:
+    if discriminators is not None and stage.discriminators:
         for part in parts:
             _, unlabelled = inferred or glance(generator, part, config.precision)
             terms = discriminator_terms(task, stage, discriminators.module, part, unlabelled, config)
@@ -140,8 +142,8 @@ def discriminator_terms(
     """-log D(M) - log(1 - D(G(x))) for each discriminator; inferred and remembered go through in one pass."""
     assert inferred is not None, f"stage {stage.name} has discriminators but no unlabelled data"
     terms = {}
-    for name in stage.critics:
-        sees = task.critics[name].sees
+    for name in stage.discriminators:
+        sees = task.discriminators[name].sees
         remembered = sees(batch.remembered[name]).detach().requires_grad_(config.r1 > 0)
         imagined = sees(inferred).detach()
         network = networks.get_submodule(name)
@@ -167,27 +169,29 @@ def generator_terms(
     """Supervision on labelled samples; reconstruction, priors and -log D(G(x)) on unlabelled ones."""
     terms: Terms = {}
     if batch.labelled is not None and labelled is not None:
-        terms |= task.supervision(labelled, batch.labelled["truth"])
+        terms |= task.objective.supervision(labelled, batch.labelled["truth"])
     if batch.unlabelled is not None and unlabelled is not None:
-        terms |= task.reconstruction(task.renderer(unlabelled), batch.unlabelled["observed"], done)
-        terms |= task.priors(unlabelled)
-        for name in stage.critics:
+        terms |= task.objective.reconstruction(task.model.renderer(unlabelled), batch.unlabelled["observed"], done)
+        terms |= task.objective.priors(unlabelled)
+        for name in stage.discriminators:
             network = discriminators.module.get_submodule(name)  # type: ignore[union-attr]
             terms[f"adversarial/{name}"] = generator_loss(
-                logits_of_inferred(network, task.critics[name], unlabelled, batch.remembered[name], config.precision),
+                logits_of_inferred(
+                    network, task.discriminators[name], unlabelled, batch.remembered[name], config.precision
+                ),
                 config.adversarial_loss,
             )
     return terms
 
 
 def logits_of_inferred(
-    network: nn.Module, critic: Critic, inferred: Factors, remembered: Factors, precision: Precision
+    network: nn.Module, discriminator: Discriminator, inferred: Factors, remembered: Factors, precision: Precision
 ) -> Tensor:
     """D(G(x)). Under batch norm a logit depends on its batch, so memories keep it company as in the other phase."""
-    seen = critic.sees(inferred)
+    seen = discriminator.sees(inferred)
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return in_precision(precision, network, seen)
-    return in_precision(precision, network, torch.cat([critic.sees(remembered), seen]))[-len(seen) :]
+    return in_precision(precision, network, torch.cat([discriminator.sees(remembered), seen]))[-len(seen) :]
 
 
 def num_generator_updates(
@@ -197,14 +201,14 @@ def num_generator_updates(
 
     Only the paper's rule looks at losses, and only then does the host wait for the device.
     """
-    if config.update_rule == "always" or not stage.critics:
+    if config.update_rule == "always" or not stage.discriminators:
         return 1
     if config.update_rule == "ratio":
         return config.generator_updates(step, 0.0, 0.0)
     losses = torch.stack(
         [
-            torch.stack([adversarial[f"discriminator/{name}"] for name in stage.critics]).mean(),
-            torch.stack([terms[f"adversarial/{name}"] for name in stage.critics]).mean(),
+            torch.stack([adversarial[f"discriminator/{name}"] for name in stage.discriminators]).mean(),
+            torch.stack([terms[f"adversarial/{name}"] for name in stage.discriminators]).mean(),
         ]
     )
     return config.generator_updates(step, *mean_over_workers(losses * weight).tolist())

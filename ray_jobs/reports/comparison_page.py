@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aign.errors import UserError
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from ray_jobs.display import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from aign.evaluation.pose_picture import FAINT_INK, FRAME, INK
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from ray_jobs.reports.history import Curve
 
 DOTS_PER_INCH = 110

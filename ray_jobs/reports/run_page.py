@@ -6,7 +6,7 @@ from statistics import mean, median
 from typing import Any
 
 from aign.errors import UserError
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from aign.training.run_config import find_task
 from ray_jobs.display import measured_on
 from ray_jobs.reports import page
@@ -43,7 +43,7 @@ def left_out(skipped: Sequence[UserError]) -> list[str]:
 
 def _cards(run: StoredRun, price: float | None) -> str:
     history, found = run.history, [("steps", str(run.history.step))]
-    objective = find_task(run.config["task"]).objective
+    objective = find_task(run.config["task"]).selection_metric
     if history.evaluation and objective in history.evaluation["metrics"]:
         found.append((words(objective), readable(history.evaluation["metrics"][objective])))
     if history.logged:

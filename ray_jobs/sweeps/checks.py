@@ -21,7 +21,7 @@ def _check_data(sweep: Sweep) -> None:
     if sweep.space.options.keys() & set(OF_DATA):
         for name, job in sweep.corners():
             if name in OF_DATA:
-                kind.check_data(job.run.options)
+                kind.data.check(job.run.options)
 
 
 def _check_metrics(sweep: Sweep) -> None:
@@ -29,5 +29,5 @@ def _check_metrics(sweep: Sweep) -> None:
     if sweep.options.metric is None and sweep.options.cost is None:
         return
     task = sweep.trial_job("trials/check", sweep.space.middle()).run.make_task()
-    evaluation, _ = evaluate(task, task.generator)
+    evaluation, _ = evaluate(task, task.model.generator)
     sweep.measured(asdict(evaluation))

@@ -119,7 +119,7 @@ class Sweep:
 
     @property
     def metric(self) -> str:
-        return self.options.metric or find_task(self.job.run.task).objective
+        return self.options.metric or find_task(self.job.run.task).selection_metric
 
     @property
     def perturb_every(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from aign.errors import UserError
-from aign.tasks.base import readable
+from aign.evaluation.result import readable
 from ray_jobs.display import measured_on, spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png

@@ -9,9 +9,12 @@ from torch import nn
 
 from aign.data.motion import join_clips
 from aign.data.streams import Share
+from aign.evaluation.result import Evaluation
 from aign.memories import Memory
 from aign.renderers.skeleton import Skeleton
-from aign.tasks.base import Critic, Evaluation, Stage, Task
+from aign.tasks.base import TaskKind
+from aign.tasks.parts import Data, Discriminator, Evaluator, LoadedData, Model, Objective
+from aign.tasks.stages import Stage
 from aign.training.config import TrainingConfig
 from aign.training.loop import draw_batch
 from aign.training.players import make_engines
@@ -151,45 +154,49 @@ class ToyStream:
         return {"observed": {"x": 2 * z}, **truth}
 
 
-class ToyTask(Task):
-    """Observed 2 z, inferred z, remembered other z. Its config is its stages."""
+class ToyData(Data):
+    def __init__(self, config):
+        self.metadata = {"data": "toy"}
 
-    name = "toy"
-    Config = tuple
-    presets = MappingProxyType({})
-    objective = "error"
+    metadata = None
 
-    def __init__(self, config, seed=0):
-        self.config = config
-        torch.manual_seed(seed)
-        self.generator, self.renderer = ToyGenerator(), ToyRenderer()
+    def load(self, model, device):
         memory = Memory({"z": torch.randn(32, 2)}, bias="any z")
-        network = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
-        self.critics = {"z": Critic(network=network, sees=lambda factors: factors["z"], memory=memory)}
-        self.streams = {"pairs": ToyStream(labelled=True), "unlabelled": ToyStream(labelled=False)}
         z = torch.randn(5, 2)
-        self.test = {"observed": {"x": 2 * z}, "truth": {"z": z}}
+        return LoadedData(
+            source=self,
+            streams={"pairs": ToyStream(labelled=True), "unlabelled": ToyStream(labelled=False)},
+            memories={"z": memory},
+            test={"observed": {"x": 2 * z}, "truth": {"z": z}},
+        )
 
+
+class ToyModel(Model):
+    def __init__(self, config, metadata):
+        self.generator, self.renderer = ToyGenerator(), ToyRenderer()
+
+    def discriminators(self, memories):
+        network = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
+        return {"z": Discriminator(network=network, sees=lambda factors: factors["z"], memory=memories["z"])}
+
+    def example(self, count, random):
+        return {"x": torch.randn(count, 2, generator=random)}
+
+
+class ToyObjective(Objective):
     @classmethod
     def plan(cls, config):
         return config
-
-    @classmethod
-    def check_data(cls, config):
-        return []
-
-    def facts(self):
-        return {}
-
-    @classmethod
-    def restore(cls, config, facts):
-        return cls(config)
 
     def supervision(self, inferred, truth):
         return {"supervision": (inferred["z"] - truth["z"]).square().mean()}
 
     def reconstruction(self, rendered, observed, done):
         return {"reconstruction": (rendered["x"] - observed["x"]).square().mean()}
+
+
+class ToyEvaluator(Evaluator):
+    selection_metric = "error"
 
     def measure(self, inferred, test):
         return {"error": (inferred["z"] - test["truth"]["z"]).norm(dim=-1)}
@@ -201,14 +208,17 @@ class ToyTask(Task):
     def picture(self, inferred, test):
         raise NotImplementedError
 
-    def read(self, path):
-        raise NotImplementedError
 
-    def example(self, count, random):
-        return {"x": torch.randn(count, 2, generator=random)}
-
-    def write(self, inferred, sample, folder):
-        raise NotImplementedError
+TOY = TaskKind(
+    name="toy",
+    Config=tuple,
+    presets=MappingProxyType({}),
+    data=ToyData,
+    model=ToyModel,
+    objective=ToyObjective,
+    evaluator=ToyEvaluator,
+)
+"""Observed 2 z, inferred z, remembered other z. Its config is its stages."""
 
 
 SUPERVISED = Stage(name="supervised", share=0.25, labelled=("pairs",), weights={"supervision": 1.0})
@@ -225,7 +235,7 @@ ADVERSARIAL = Stage(
 def toy():
     def toy(*, seed=0, **options):
         """A toy task with its two stages, a config, and fresh engines."""
-        task = ToyTask((SUPERVISED, ADVERSARIAL), seed)
+        task = TOY.make((SUPERVISED, ADVERSARIAL), seed)
         config = TrainingConfig(**{"batch_size": 4, "generator_lr": 0.01, "discriminator_lr": 0.01, **options})
         return task, config, make_engines(task, config)
 

@@ -8,7 +8,7 @@ from aign.training.step import adversarial_step
 def train_on_one_batch(run, steps):
     """The task afterwards, the batch, and the loss terms of every step."""
     task = run.make_task()
-    (stage,) = task.stages
+    (stage,) = task.objective.stages
     batch = draw_batch(task, stage, run.training, 0)
     engines = make_engines(task, run.training)
     terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0] for step in range(steps)]

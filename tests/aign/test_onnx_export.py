@@ -36,19 +36,19 @@ def task(request):
 
 
 def drawn(task, count, seed):
-    return task.example(count, torch.Generator().manual_seed(seed))
+    return task.model.example(count, torch.Generator().manual_seed(seed))
 
 
 def test_onnxruntime_gives_what_pytorch_gives(task, tmp_path, capfd):
-    task.generator.train()(drawn(task, 8, seed=2))  # batch norm has something to tell
-    report = write_onnx(task.generator, drawn(task, 4, seed=0), tmp_path / "generator.onnx")
-    assert task.generator.training
+    task.model.generator.train()(drawn(task, 8, seed=2))  # batch norm has something to tell
+    report = write_onnx(task.model.generator, drawn(task, 4, seed=0), tmp_path / "generator.onnx")
+    assert task.model.generator.training
     assert report.largest_difference < 1e-4
     assert not any(capfd.readouterr())
     session = onnxruntime.InferenceSession(tmp_path / "generator.onnx")
     for count in (1, 5):
         observed = drawn(task, count, seed=1)
-        expected = infer_all(task.generator, observed)
+        expected = infer_all(task.model.generator, observed)
         names = [report.outputs[factor].name for factor in expected]
         found = session.run(names, {report.inputs[name].name: values.numpy() for name, values in observed.items()})
         for (factor, theirs), ours in zip(expected.items(), found, strict=True):
@@ -131,10 +131,10 @@ def test_a_package_that_is_missing_is_named(monkeypatch, tmp_path):
 def test_examples_are_such_as_are_observed(task):
     example = drawn(task, 5, seed=0)
     assert all(values.equal(drawn(task, 5, seed=0)[name]) for name, values in example.items())
-    assert infer_all(task.generator, example)
+    assert infer_all(task.model.generator, example)
     if hasattr(task, "test"):
         for name, values in example.items():
-            like = task.test["observed"][name]
+            like = task.data.test["observed"][name]
             assert (values.shape, values.dtype) == ((5, *like.shape[1:]), like.dtype)
     if "image" in example:
         assert example["image"].min() >= 0

@@ -4,8 +4,6 @@ A contestant is a function that takes one step on a batch and returns its loss t
 weights, use the same torch Adam and average gradients over the workers.
 """
 
-import copy
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -14,28 +12,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
 from aign.losses.adversarial import discriminator_loss, generator_loss
-from aign.tasks.base import Task, Terms
+from aign.tasks.base import Task
+from aign.tasks.parts import Terms
 from aign.training.batch_norm import with_global_batch_norm
 from aign.training.config import TrainingConfig
 from aign.training.players import make_engines
 from aign.training.step import Batch, adversarial_step
 from aign.training.workers import world_size
 from ray_jobs.engines import DeepSpeedEngine
+from tests.own_networks import with_own_networks
 
 Step = Callable[[Batch], Terms]
 TEXTBOOK, OWN_ORDER = "DDP, textbook order", "DDP, our order"
 ZERO_STAGES = (0, 1, 2, 3)
-
-
-def with_own_networks(pristine: Task) -> Task:
-    """The task with copies of its networks; data is shared."""
-    task = copy.copy(pristine)
-    task.generator = copy.deepcopy(pristine.generator)
-    task.critics = {
-        name: dataclasses.replace(critic, network=copy.deepcopy(critic.network))
-        for name, critic in pristine.critics.items()
-    }
-    return task
 
 
 def contestants(task: Task, config: TrainingConfig) -> dict[str, Step]:
@@ -59,7 +48,7 @@ def on_deepspeed(task: Task, config: TrainingConfig, zero_stage: int, engine: ty
     """Our step, on the engines of a run."""
     micro_batch = config.batch_size // world_size()
     engines = make_engines(task, config, partial(engine, zero_stage=zero_stage, micro_batch_size=micro_batch))
-    (stage,) = (stage for stage in task.stages if stage.critics)
+    (stage,) = (stage for stage in task.objective.stages if stage.discriminators)
     return lambda batch: adversarial_step(task, engines, stage, batch, config, 0)[0]
 
 
@@ -73,10 +62,10 @@ class HandWritten:
 
     def __init__(self, task: Task, config: TrainingConfig, *, textbook: bool) -> None:
         self.task, self.textbook, self.loss = task, textbook, config.adversarial_loss
-        ((self.name, self.critic),) = task.critics.items()
-        (self.stage,) = (stage for stage in task.stages if stage.critics)
+        ((self.name, self.critic),) = task.discriminators.items()
+        (self.stage,) = (stage for stage in task.objective.stages if stage.discriminators)
         distributed = partial(DistributedDataParallel, broadcast_buffers=False, gradient_as_bucket_view=True)
-        self.generator = distributed(with_global_batch_norm(task.generator))
+        self.generator = distributed(with_global_batch_norm(task.model.generator))
         self.discriminator = distributed(with_global_batch_norm(self.critic.network))
         adam = partial(Adam, betas=config.betas, fused=True)
         self.generator_adam = adam(self.generator.parameters(), lr=config.generator_lr)
@@ -107,7 +96,7 @@ class HandWritten:
     def learn_to_infer(self, inferred: dict, observed: dict) -> Terms:
         self.discriminator.requires_grad_(False)
         logits = self.discriminator.module(self.critic.sees(inferred))
-        terms = self.task.reconstruction(self.task.renderer(inferred), observed, 0.0)
+        terms = self.task.objective.reconstruction(self.task.model.renderer(inferred), observed, 0.0)
         terms[f"adversarial/{self.name}"] = generator_loss(logits, self.loss)
         loss = sum(self.stage.weights[name] * term for name, term in terms.items())
         self.discriminator.requires_grad_(True)

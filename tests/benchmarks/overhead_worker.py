@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from aign.tasks.base import Stage, Task
+from aign.tasks.base import Task
+from aign.tasks.stages import Stage
 from aign.training.loop import Progress, draw_batch, train
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
@@ -61,7 +62,7 @@ class TimedRecorder(RunRecorder):
 def real_stretch(task: Task, engines: Engines, recorder: TimedRecorder, first: int) -> None:
     """Steps of a run as the loop takes them, from between two checkpoints."""
     recorder.last_step, recorder.since = first + STRETCH, time.perf_counter()
-    start = Progress(step=first, clock=first, stage=len(task.stages) - 1)
+    start = Progress(step=first, clock=first, stage=len(task.objective.stages) - 1)
     try:
         train(task, engines, RUN.training, recorder, start)
     except StretchDone:
@@ -73,7 +74,7 @@ def measure(folder: Path) -> dict:
     task = RUN.make_task()
     engine = partial(DeepSpeedEngine, zero_stage=1, micro_batch_size=RUN.training.batch_size // world_size())
     engines = make_engines(task, RUN.training, engine)
-    stage = task.stages[-1]
+    stage = task.objective.stages[-1]
     batches = [draw_batch(task, stage, RUN.training, step) for step in range(NUM_BATCHES)]
 
     def bare_stretch() -> None:

@@ -91,7 +91,7 @@ def traffic(step: Step, batch: Batch) -> dict[str, dict[str, int]]:
 
 def data_milliseconds(task: Task, config: TrainingConfig) -> float:
     """Of one batch, other ones than in steps."""
-    (stage,) = (stage for stage in task.stages if stage.critics)
+    (stage,) = (stage for stage in task.objective.stages if stage.discriminators)
     started = time.perf_counter()
     for step in range(NUM_BATCHES, NUM_BATCHES + DRAWN):
         draw_batch(task, stage, config, step)
@@ -100,12 +100,12 @@ def data_milliseconds(task: Task, config: TrainingConfig) -> float:
 
 def measure(name: str, folder: Path) -> dict:
     task, config = TASKS[name](folder)
-    (stage,) = (stage for stage in task.stages if stage.critics)
+    (stage,) = (stage for stage in task.objective.stages if stage.discriminators)
     batches = [draw_batch(task, stage, config, step) for step in range(NUM_BATCHES)]
     steps = contestants(task, config)
     rounded = with_own_networks(task)
     add_rounding_error(rounded.generator)
-    networks = [task.generator, *(critic.network for critic in task.critics.values())]
+    networks = [task.model.generator, *(critic.network for critic in task.discriminators.values())]
     return {
         "num_parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "losses": {who: losses_after(step, batches) for who, step in steps.items()},

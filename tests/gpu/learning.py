@@ -1,7 +1,5 @@
 """A few adversarial steps of a task on a device, in whatever engine and with whatever acceleration."""
 
-import copy
-from dataclasses import replace
 from functools import cache, partial
 
 import torch
@@ -15,6 +13,7 @@ from aign.training.players import MakeEngine, make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
 from tests.gpu.parts import Place
+from tests.own_networks import with_own_networks
 
 SMALL = {
     "pose": {"width": 32, "num_blocks": 1, "batch_size": 16},
@@ -39,13 +38,13 @@ class Learner:
         **options,
     ) -> None:
         self.run = RunConfig.of(task, **{**QUIET, **(SMALL if place.small else LARGE)[task], **options})
-        self.task = _fresh(_pristine(place, task))
+        self.task = with_own_networks(_pristine(place, task))
         self.engines = make_engines(self.task, self.run.training, make_engine, how)
         self.step = 0
         self.losses: list[Tensor] = []
 
     def learn(self, steps: int = STEPS) -> "Learner":
-        stage = self.task.stages[-1]
+        stage = self.task.objective.stages[-1]
         for _ in range(steps):
             batch = draw_batch(self.task, stage, self.run.training, self.step)
             terms, _ = adversarial_step(self.task, self.engines, stage, batch, self.run.training, self.step)
@@ -66,16 +65,6 @@ class Learner:
 def _pristine(place: Place, task: str) -> Task:
     """A task as it is before anything is learnt: its data takes seconds to make."""
     return RunConfig.of(task, **(SMALL if place.small else LARGE)[task]).make_task(place.device)
-
-
-def _fresh(pristine: Task) -> Task:
-    """The same data with networks of its own."""
-    task = copy.copy(pristine)
-    task.generator = copy.deepcopy(pristine.generator)
-    task.critics = {
-        name: replace(critic, network=copy.deepcopy(critic.network)) for name, critic in pristine.critics.items()
-    }
-    return task
 
 
 def deepspeed(place: Place, task: str, zero_stage: int, *, offload: bool = False) -> MakeEngine:

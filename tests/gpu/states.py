@@ -82,7 +82,7 @@ def _exported(before: Place, after: Place) -> Verdict:
         trained.save(scratch)
         loaded = aign.load(scratch, device=after.device.type)
     assert loaded.device.type == after.device.type
-    observed = learner.task.example(4, torch.Generator().manual_seed(0))
+    observed = learner.task.model.example(4, torch.Generator().manual_seed(0))
     assert rows(observed) == 4
     expected = {name: values.cpu() for name, values in trained.infer(observed).items()}
     found = loaded.infer(observed)

@@ -3,8 +3,6 @@
 ``python -m tests.ray_jobs.engine_worker RANK NUM_WORKERS FOLDER SIZE``; the first worker writes into FOLDER.
 """
 
-import copy
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from aign.training.step import adversarial_step
 from aign.training.workers import mean_over_workers, rank, world_size
 from ray_jobs.checkpoints import Checkpoint, write_checkpoint
 from ray_jobs.engines import DeepSpeedEngine
+from tests.own_networks import with_own_networks
 
 STEPS = {"quick": 12, "small": 30, "full": 30}
 """By size of the comparison: quick ones are for tests, full ones have the task's networks at their full widths."""
@@ -89,20 +88,16 @@ class Player:
     """The pose task with networks of its own; data is shared, because it is slow to make."""
 
     def __init__(self, pristine, case, training, zero_stage, *, spoilt=False, rounded=False):
-        self.task, self.training, self.progress = copy.copy(pristine), training, Progress()
-        self.task.generator = copy.deepcopy(pristine.generator)
-        self.task.critics = {
-            name: dataclasses.replace(critic, network=copy.deepcopy(critic.network))
-            for name, critic in pristine.critics.items()
-        }
+        self.task, self.training, self.progress = with_own_networks(pristine), training, Progress()
         if spoilt:  # so that only what is loaded can make it right
-            for module in (self.task.generator, *(critic.network for critic in self.task.critics.values())):
+            discriminators = [discriminator.network for discriminator in self.task.discriminators.values()]
+            for module in (self.task.model.generator, *discriminators):
                 for tensor in module.state_dict().values():
                     tensor.mul_(2)
         if rounded:
-            add_rounding_error(self.task.generator)
+            add_rounding_error(self.task.model.generator)
         if case in FROZEN:
-            self.task.generator.get_submodule(FROZEN[case]).requires_grad_(False)
+            self.task.model.generator.get_submodule(FROZEN[case]).requires_grad_(False)
         engine = TorchEngine
         if zero_stage is not None:
             place = {"micro_batch_size": 16 // world_size(), "offload": case == OFFLOADED and zero_stage > 0}
@@ -112,7 +107,7 @@ class Player:
         self.decisions, self.losses = [], []
 
     def train_to(self, end):
-        stage = self.task.stages[-1]
+        stage = self.task.objective.stages[-1]
         while self.progress.step < end:
             for name in PLAYERS:
                 getattr(self.engines, name).set_lr_factor(self.training.lr_factor(self.progress.clock))
@@ -133,7 +128,7 @@ class Player:
 
     def infer_averaged(self) -> list[list[float]]:
         """What the generator with averaged weights infers of a few samples of one batch, the same on every worker."""
-        batch = draw_batch(self.task, self.task.stages[-1], self.training, 0)
+        batch = draw_batch(self.task, self.task.objective.stages[-1], self.training, 0)
         observed = {name: values[:2] for name, values in batch.unlabelled["observed"].items()}
         for values in observed.values():
             dist.broadcast(values, src=0)

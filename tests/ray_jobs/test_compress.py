@@ -78,14 +78,14 @@ def test_all_that_is_done_with_a_run_is_done_with_it(thin, tmp_path):
     predict.command([str(thin), str(own), "--out", str(tmp_path / "out")])
     assert (tmp_path / "out/predictions.csv").exists()
     export.command([str(thin), "--out", str(tmp_path / "exported")])
-    network = aign.load(tmp_path / "exported").task.generator
+    network = aign.load(tmp_path / "exported").task.model.generator
     assert network.blocks[0].conv1.out_channels == 2
 
 
 def test_it_is_compressed_further_from_there(thin):
     argv = [str(thin), "--ranks", "blocks.1.conv1=1", *THINNER[2:], "--storage", str(thin.parent), "--name", "thinner"]
     compress.command(argv)
-    network = aign.load(thin.parent / "thinner/export").task.generator
+    network = aign.load(thin.parent / "thinner/export").task.model.generator
     assert network.blocks[0].conv1.out_channels == 2
     assert network.blocks[1].conv1.out_channels == 1
 

@@ -32,7 +32,7 @@ def test_its_files_give_what_the_newest_checkpoint_gives(run, tmp_path, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
     trained = open_run(str(run))
-    observed = trained.task.example(3, torch.Generator().manual_seed(1))
+    observed = trained.task.model.example(3, torch.Generator().manual_seed(1))
     expected = trained.infer(observed)
     loaded = aign.load(tmp_path)
     assert loaded.progress.step == 12

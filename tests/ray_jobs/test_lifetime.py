@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from aign.store_errors import StoreAway
-from aign.tasks.pose import PoseTask
+from aign.tasks.pose import PoseEvaluator, PoseObjective
 from aign.training.run_config import RunConfig
 from ray_jobs import lifetime, train
 from ray_jobs.checkpoints import checkpoint_steps
@@ -166,7 +166,7 @@ def test_a_failed_attempt_says_why_and_tells_no_secret(argv, run, status_of, mon
     def fail(*_):
         raise RuntimeError(f"out of\npatience with {secret}")
 
-    monkeypatch.setattr(PoseTask, "measure", fail)
+    monkeypatch.setattr(PoseEvaluator, "measure", fail)
     assert status_of(argv)[0] == 1
     ended = attempt(run)
     assert (ended["status"], ended["reason"]) == ("failed", "RuntimeError: out of patience with ***")
@@ -174,7 +174,7 @@ def test_a_failed_attempt_says_why_and_tells_no_secret(argv, run, status_of, mon
 
 
 def test_a_run_whose_values_cannot_be_trained_says_which(argv, run, status_of, monkeypatch):
-    monkeypatch.setattr(PoseTask, "priors", lambda self, inferred: {"prior": torch.tensor(torch.nan)})
+    monkeypatch.setattr(PoseObjective, "priors", lambda self, inferred: {"prior": torch.tensor(torch.nan)})
     assert status_of(argv)[0] == 2
     assert attempt(run)["status"] == "failed"
     assert attempt(run)["reason"].startswith("loss term ")

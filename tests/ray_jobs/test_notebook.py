@@ -11,7 +11,7 @@ def test_three_lines_train_draw_and_save(tiny, tmp_path, capsys):
     assert (tmp_path / "pose.png").read_bytes().startswith(b"\x89PNG")
     assert "step 12 self-supervised" in capsys.readouterr().out
     loaded = aign.load(tmp_path / "export")
-    observed = trained.task.test["observed"]
+    observed = trained.task.data.test["observed"]
     assert loaded.progress.step == tiny["steps"]
     assert all(value.equal(trained.infer(observed)[name]) for name, value in loaded.infer(observed).items())
 

@@ -27,7 +27,7 @@ def run(tiny_argv, tmp_path_factory):
     storage = tmp_path_factory.mktemp("runs")
     train.command(["pose", *tiny_argv, "--workers", "0", "--storage", str(storage), "--name", "plain"])
     task = open_run(str(storage / "plain")).task
-    keypoints = task.example(2, torch.Generator().manual_seed(0))["keypoints_px"]
+    keypoints = task.model.example(2, torch.Generator().manual_seed(0))["keypoints_px"]
     (storage / "keypoints.json").write_text(json.dumps(keypoints.tolist()))
     return storage / "plain"
 

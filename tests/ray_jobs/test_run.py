@@ -192,8 +192,8 @@ def people(finished):
     """Keypoints of three people, px, and the names of their joints."""
     trained = aign.load(finished / "export")
     size = trained.run.options.image_size
-    numbers = torch.rand(3, trained.task.skeleton.num_joints, 2, generator=torch.Generator().manual_seed(0))
-    return (size * numbers).tolist(), trained.task.skeleton
+    numbers = torch.rand(3, trained.task.model.skeleton.num_joints, 2, generator=torch.Generator().manual_seed(0))
+    return (size * numbers).tolist(), trained.task.model.skeleton
 
 
 def write_json(path, keypoints, skeleton):
@@ -278,7 +278,7 @@ import json, sys
 import aign
 from pathlib import Path
 trained = aign.load(sys.argv[1])
-inferred = trained.infer(trained.task.read(Path(sys.argv[2])).sample["observed"])
+inferred = trained.infer(trained.task.files.read(Path(sys.argv[2])).sample["observed"])
 print(json.dumps(inferred["weights"].tolist()))
 assert not {"ray", "deepspeed", "ray_jobs"} & set(sys.modules)
 """

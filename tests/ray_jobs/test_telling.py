@@ -88,7 +88,7 @@ def fail(*_, **__):
 @pytest.mark.parametrize(
     "broken",
     [
-        "aign.tasks.pose.PoseTask.picture",
+        "aign.tasks.pose.PoseEvaluator.picture",
         "ray_jobs.tensorboard._record",
         "matplotlib.figure.Figure.savefig",
     ],

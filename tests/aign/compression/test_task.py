@@ -42,10 +42,10 @@ def compression_of(task, *, share=0.5, part="thin", **schedule):
 def begun(run, **what):
     """A task being compressed, with the student that its run begins with in its engines."""
     task = run.make_task()
-    weights = {name: value.clone() for name, value in task.generator.state_dict().items()}
+    weights = {name: value.clone() for name, value in task.model.generator.state_dict().items()}
     task = compressed(task, compression_of(task, **what), 0)
     if what.get("method") != "scratch":
-        task.generator.load_state_dict(task.student(weights).state_dict())
+        task.model.generator.load_state_dict(task.model.student(weights).state_dict())
     return task, weights
 
 
@@ -76,8 +76,8 @@ def test_every_tasks_generator(name, part):
     (evaluation,) = recorder.evaluations
     assert 0 < evaluation.metrics["macs_percent"] < 100
     assert 0 < evaluation.metrics["parameters_percent"] < 100
-    thin = task.thin_network().eval()
-    observed = task.example(3, torch.Generator().manual_seed(0))
+    thin = task.model.thin_network().eval()
+    observed = task.model.example(3, torch.Generator().manual_seed(0))
     engines.generator.module.eval()
     torch.testing.assert_close(thin(observed), engines.generator.module(observed), atol=1e-4, rtol=1e-4)
 
@@ -87,16 +87,16 @@ def test_every_tasks_generator(name, part):
 )
 def test_what_every_method_begins_with_is_the_whole_network_at_full_rank(method):
     task = run_of("digits").make_task()
-    source = {name: value.clone() for name, value in task.generator.state_dict().items()}
+    source = {name: value.clone() for name, value in task.model.generator.state_dict().items()}
     anatomy = Source.of(task).anatomy
     ranks = {name: anatomy.layers[name].num_out for name in anatomy.readings}
     part = "projection" if method.startswith("projection") else "thin"
     plan = Compression(source="runs/a@1", ranks=ranks, schedule=Schedule(method=method), part=part)
-    student = compressed(run_of("digits").make_task(), plan, 0).student(source)
-    task.generator.eval()
+    student = compressed(run_of("digits").make_task(), plan, 0).model.student(source)
+    task.model.generator.eval()
     student.eval()
-    inferred, expected = student(task.test["observed"]), task.generator(task.test["observed"])
-    features = student.train()(task.test["observed"])[FEATURES]
+    inferred, expected = student(task.data.test["observed"]), task.model.generator(task.data.test["observed"])
+    features = student.train()(task.data.test["observed"])[FEATURES]
     if method == "random":  # a nonlinearity tells directions apart
         assert features.min() > 1e-3
     else:
@@ -106,16 +106,16 @@ def test_what_every_method_begins_with_is_the_whole_network_at_full_rank(method)
 
 def test_only_projections_learn_in_the_first_part():
     task, _ = begun(run_of("digits"), part="projection")
-    assert isinstance(task.generator, Projected)
-    assert all(name.startswith("proxies.") for name, _ in task.generator.named_parameters())
+    assert isinstance(task.model.generator, Projected)
+    assert all(name.startswith("proxies.") for name, _ in task.model.generator.named_parameters())
     engines = make_engines(task, run_of("digits").training)
-    frozen = {name: value.clone() for name, value in task.generator.named_buffers()}
-    (stage,) = task.stages
+    frozen = {name: value.clone() for name, value in task.model.generator.named_buffers()}
+    (stage,) = task.objective.stages
     training = run_of("digits").training
     for step in range(3):
         adversarial_step(task, engines, stage, draw_batch(task, stage, training, step), training, step)
-    assert all(torch.equal(value, frozen[name]) for name, value in task.generator.named_buffers())
-    for projection in task.generator.projections().values():
+    assert all(torch.equal(value, frozen[name]) for name, value in task.model.generator.named_buffers())
+    for projection in task.model.generator.projections().values():
         torch.testing.assert_close(projection.mT @ projection, torch.eye(projection.shape[1]), atol=1e-5, rtol=0)
 
 
@@ -124,7 +124,7 @@ def test_features_come_nearer_to_the_teachers(method, rate):
     run = run_of("digits", generator_lr=rate)
     task, _ = begun(run, part="projection" if method == "projection" else "thin", method=method, gamma=0.0)
     engines = make_engines(task, run.training)
-    stage = task.stages[0]
+    stage = task.objective.stages[0]
     batch = draw_batch(task, stage, run.training, 0)
     terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0][FEATURES] for step in range(30)]
     assert terms[-1] < 0.6 * terms[0]
@@ -137,7 +137,7 @@ def test_learnt_projections_beat_random_ones():
     for start in ("contribution", "random"):
         task, _ = begun(run, part="projection", start=start, gamma=0.0)
         engines = make_engines(task, run.training)
-        (stage,) = task.stages
+        (stage,) = task.objective.stages
         batch = draw_batch(task, stage, run.training, 0)
         terms = [adversarial_step(task, engines, stage, batch, run.training, step)[0][FEATURES] for step in range(20)]
         found[start] = terms
@@ -147,35 +147,35 @@ def test_learnt_projections_beat_random_ones():
 
 def test_gamma_weighs_the_tasks_own_terms():
     task, _ = begun(run_of("superres"), part="projection", gamma=0.5)
-    (stage,) = task.stages
+    (stage,) = task.objective.stages
     assert stage.weights == {FEATURES: 1.0, "reconstruction": 0.5, "adversarial/image": 0.5 * 0.02}
 
 
 def test_from_scratch_is_the_task_itself_with_fewer_channels():
     run = run_of("digits")
     task, _ = begun(run, method="scratch")
-    assert task.stages == run.make_task().stages
-    assert any(isinstance(module, nn.BatchNorm2d) for module in task.generator.modules())
+    assert task.objective.stages == run.make_task().objective.stages
+    assert any(isinstance(module, nn.BatchNorm2d) for module in task.model.generator.modules())
     name, rank = next(iter(ranks_of(run.make_task()).items()))
-    own = task.generator.network.get_submodule(name)
+    own = task.model.generator.network.get_submodule(name)
     assert own.out_channels == rank
     assert own.weight.std() > 0.01  # PyTorch's own, whatever the source has learnt
-    evaluation, _ = evaluate(task, task.generator)
+    evaluation, _ = evaluate(task, task.model.generator)
     assert evaluation.metrics["macs_percent"] < 100
 
 
 def test_a_compressed_network_is_compressed_further():
     run = run_of("digits")
     first, _ = begun(run, method="activation")
-    network = first.thin_network()
+    network = first.model.thin_network()
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    name = next(iter(first.compression.ranks))
+    name = next(iter(first.model.compression.ranks))
     plan = Compression(source="runs/b@1", ranks={name: 1}, schedule=Schedule(method="magnitude"), shapes=shapes)
     again = compressed(run.make_task(), plan, 0)
-    student = again.student(dict(network.state_dict()))
+    student = again.model.student(dict(network.state_dict()))
     assert isinstance(student, Thin)
     assert student.network.get_submodule(name).out_channels == 1
-    assert student(again.test["observed"])[FEATURES].isfinite().all()
+    assert student(again.data.test["observed"])[FEATURES].isfinite().all()
 
 
 def test_it_goes_to_config_json_and_back():

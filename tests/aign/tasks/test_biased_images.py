@@ -10,7 +10,7 @@ from PIL import Image
 from aign.data.streams import draw
 from aign.errors import UserError
 from aign.tasks import TASKS
-from aign.tasks.base import Stage
+from aign.tasks.stages import Stage
 from aign.training.loop import draw_batch, infer_all
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
@@ -38,7 +38,7 @@ def run():
 def step_of(run):
     task = run.make_task()
     engines = make_engines(task, run.training)
-    (stage,) = task.stages
+    (stage,) = task.objective.stages
     return task, adversarial_step(task, engines, stage, draw_batch(task, stage, run.training, 0), run.training, 0)
 
 
@@ -63,21 +63,26 @@ def test_every_preset_takes_a_step_and_all_its_terms_are_there(kind, preset, run
     task, (terms, updates) = step_of(run(kind, preset, **changes, update_rule="always", theta_d=0.695, theta_g=0.75))
     assert updates == 1
     assert all(torch.isfinite(term) for term in terms.values())
-    assert set(task.stages[0].weights) <= set(terms)
+    assert set(task.objective.stages[0].weights) <= set(terms)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_beta_there_are_no_memories_in_the_game(kind, run):
-    assert run(kind, beta=0.0).make_task().stages[0].critics == ()
+    assert run(kind, beta=0.0).make_task().objective.stages[0].discriminators == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memories_are_what_the_bias_says_and_the_data_says_how_many(kind, run):
     task = run(kind, bias="Old == 1").make_task()
-    old = (task.chosen.memories.table["Old"] == 1).sum()
-    assert len(task.memory) == old < len(task.chosen.memories)
-    assert task.facts()["data"] == f"generated faces, memories Old == 1 ({old} of {len(task.chosen.memories)})"
-    assert not set(task.chosen.inputs.table["identity"]) & set(task.chosen.memories.table["identity"])
+    old = (task.data.source.chosen.memories.table["Old"] == 1).sum()
+    assert len(task.data.memories["images"]) == old < len(task.data.source.chosen.memories)
+    assert (
+        task.metadata["data"]
+        == f"generated faces, memories Old == 1 ({old} of {len(task.data.source.chosen.memories)})"
+    )
+    assert not set(task.data.source.chosen.inputs.table["identity"]) & set(
+        task.data.source.chosen.memories.table["identity"]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,12 +93,12 @@ def test_memories_are_what_the_bias_says_and_the_data_says_how_many(kind, run):
 def test_a_bias_that_cannot_be_is_told_before_the_run(kind, bias, reason, run):
     options = run(kind, bias=bias, num_images=400).options
     with pytest.raises(UserError, match=reason):
-        TASKS[kind].check_data(options)
+        TASKS[kind].data.check(options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_slices_together_are_the_batch(kind, run, shares):
-    stream = run(kind).make_task().streams["inputs"]
+    stream = run(kind).make_task().data.streams["inputs"]
     whole = draw("inputs", stream, 16, seed=0, step=3, share=type(shares[0])())["observed"]
     parts = [draw("inputs", stream, 16, seed=0, step=3, share=share)["observed"] for share in shares]
     for name, values in whole.items():
@@ -105,13 +110,13 @@ def test_workers_slices_together_are_the_batch(kind, run, shares):
 def test_restored_from_its_facts_it_infers_and_renders_the_same(kind, preset, run):
     config = run(kind, preset)
     task = config.make_task()
-    restored = TASKS[kind].restore(config.options, json.loads(json.dumps(task.facts())))
-    restored.generator.load_state_dict(task.generator.state_dict())
-    observed = task.test["observed"]
-    inferred, again = infer_all(task.generator, observed), infer_all(restored.generator, observed)
+    restored = TASKS[kind].restore(config.options, json.loads(json.dumps(task.metadata)))
+    restored.model.generator.load_state_dict(task.model.generator.state_dict())
+    observed = task.data.test["observed"]
+    inferred, again = infer_all(task.model.generator, observed), infer_all(restored.model.generator, observed)
     torch.testing.assert_close(again, inferred, atol=0, rtol=0)
-    torch.testing.assert_close(restored.renderer(again), task.renderer(inferred), atol=0, rtol=0)
-    assert restored.facts() == task.facts()
+    torch.testing.assert_close(restored.model.renderer(again), task.model.renderer(inferred), atol=0, rtol=0)
+    assert restored.metadata == task.metadata
     assert (inferred["image"] >= 0).all()
     assert (inferred["image"] <= 1).all()
 
@@ -119,41 +124,41 @@ def test_restored_from_its_facts_it_infers_and_renders_the_same(kind, preset, ru
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_truth_is_consistent_and_the_floor_is_measured(kind, run):
     task = run(kind).make_task()
-    truth = task.test["truth"]["image"]
-    inferred = {"image": truth, "whole": truth, "mask": task.test["observed"].get("mask")}
-    evaluation = task.summarize(task.measure(inferred, task.test))
+    truth = task.data.test["truth"]["image"]
+    inferred = {"image": truth, "whole": truth, "mask": task.data.test["observed"].get("mask")}
+    evaluation = task.evaluator.evaluate(inferred, task.data.test)
     assert evaluation.metrics["mean_absolute_error_percent"] == 0
     assert evaluation.metrics["consistency_psnr_db"] == 100
     assert evaluation.metrics["consistency_ssim"] == pytest.approx(1)
     json.dumps([evaluation.metrics, evaluation.floors], allow_nan=False)
-    assert 0 < evaluation.floors[task.floor][task.objective] < 20
+    assert 0 < evaluation.floors[task.evaluator.floor][task.selection_metric] < 20
     assert evaluation.num_samples == 6
 
 
 def test_a_learnt_decoder_is_measured_beside_the_process_that_it_stands_for(run):
     task = run("superres", "parametric").make_task()
-    inferred = infer_all(task.generator, task.test["observed"])
-    inferred["rendered"] = task.test["observed"]["image"]
-    metrics = task.summarize(task.measure(inferred | {"image": 0 * inferred["image"]}, task.test)).metrics
+    inferred = infer_all(task.model.generator, task.data.test["observed"])
+    inferred["rendered"] = task.data.test["observed"]["image"]
+    metrics = task.evaluator.evaluate(inferred | {"image": 0 * inferred["image"]}, task.data.test).metrics
     assert metrics["recovered_psnr_db"] == 100 > 30 > metrics["consistency_psnr_db"]
 
 
 def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
     task = run("superres", bias="`Old` == -1").make_task()
-    truth = task.test["truth"]["image"]
-    evaluation = task.summarize(task.measure({"image": truth}, task.test))
+    truth = task.data.test["truth"]["image"]
+    evaluation = task.evaluator.evaluate({"image": truth}, task.data.test)
     assert evaluation.metrics["bias_percent"] == evaluation.floors["true images"]["bias_percent"]
-    assert evaluation.metrics["bias_percent"] == pytest.approx(100 * (1 - task.judge.share(truth)).item())
+    assert evaluation.metrics["bias_percent"] == pytest.approx(100 * (1 - task.evaluator.judge.share(truth)).item())
     assert "judge of Old" in evaluation.split
 
 
 def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
     task = run("superres", sought="Beard == 1").make_task()
-    assert task.judge.subject == "Beard"
-    images = task.test["truth"]["image"]
-    assert set(task.summarize(task.measure({"image": images}, task.test)).floors["true images"]) >= {"bias_percent"}
+    assert task.evaluator.judge.subject == "Beard"
+    images = task.data.test["truth"]["image"]
+    assert set(task.evaluator.evaluate({"image": images}, task.data.test).floors["true images"]) >= {"bias_percent"}
 
 
 def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cache(run, machine, monkeypatch, tmp_path):
@@ -165,27 +170,27 @@ def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cac
 
     with monkeypatch.context() as patch:
         patch.setattr("aign.evaluation.attributes._train", not_now)
-        TASKS["superres"].check_data(config.options)
+        TASKS["superres"].data.check(config.options)
     monkeypatch.setenv("AIGN_CACHE", f"file://{tmp_path}/store")
     machine("head")
-    TASKS["superres"].check_data(config.options)
+    TASKS["superres"].data.check(config.options)
     machine("worker")
     monkeypatch.setattr("aign.evaluation.attributes._train", not_now)
     task = config.make_task()
     monkeypatch.setattr("aign.data.cache.open_store", lambda address: pytest.fail("fetched in the middle of a run"))
-    assert task.judge.subject == "Smiling"
+    assert task.evaluator.judge.subject == "Smiling"
 
 
 def test_a_cache_that_cannot_be_used_is_not_taken_for_an_attribute_that_cannot_be_learnt(run, monkeypatch):
     monkeypatch.setenv("AIGN_CACHE", "nonsense://somewhere")
     with pytest.raises(UserError, match=r"nonsense://somewhere: .*Protocol not known"):
-        TASKS["superres"].check_data(run("superres", bias="Old == 1").options)
+        TASKS["superres"].data.check(run("superres", bias="Old == 1").options)
 
 
 def test_distances_to_memories_are_smaller_for_images_like_them(run):
     task = run("superres").make_task()
-    truth = task.test["truth"]["image"]
-    sharp, flat = (task.summarize(task.measure({"image": images}, task.test)) for images in (truth, 0 * truth))
+    truth = task.data.test["truth"]["image"]
+    sharp, flat = (task.evaluator.evaluate({"image": images}, task.data.test) for images in (truth, 0 * truth))
     assert sharp.metrics["fid"] == sharp.floors["true images"]["fid"] < flat.metrics["fid"]
     assert sharp.metrics["kid"] < flat.metrics["kid"]
     assert sharp.metrics["content_percent"] == 100
@@ -194,18 +199,18 @@ def test_distances_to_memories_are_smaller_for_images_like_them(run):
 
 def test_features_of_a_classifier_that_is_not_there_are_told_before_the_run(run, tmp_path):
     with pytest.raises(UserError, match="not a saved Classifier"):
-        TASKS["superres"].check_data(run("superres", features=str(tmp_path / "none.safetensors")).options)
+        TASKS["superres"].data.check(run("superres", features=str(tmp_path / "none.safetensors")).options)
 
 
 @pytest.mark.parametrize("bias", ["", "Old == 1 and Beard == 1", "Old != 1"])
 def test_where_one_attribute_is_not_asked_for_there_is_no_judge(bias, run):
-    assert run("superres", bias=bias).make_task().judge is None
+    assert run("superres", bias=bias).make_task().evaluator.judge is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_users_folder_of_images_goes_in_and_images_come_out(kind, run, tmp_path):
     task = run(kind, **({"hidden": BOX} if kind == "inpaint" else {})).make_task()
-    task = TASKS[kind].restore(task.config, task.facts())
+    task = TASKS[kind].restore(task.config, task.metadata)
     own, out = tmp_path / "own", tmp_path / "out"
     own.mkdir()
     out.mkdir()
@@ -213,14 +218,14 @@ def test_a_users_folder_of_images_goes_in_and_images_come_out(kind, run, tmp_pat
         Image.new("RGB", (width, height), (60 * i, 100, 200)).save(own / f"{i}.png")
     (own / "3.png").write_bytes(b"no image")
     (own / "._0.png").write_bytes(b"a note")
-    mine = task.read(own)
+    mine = task.files.read(own)
     sample = mine.sample
     assert set(sample) == {"observed"}
     assert {name for name, _ in mine.skipped} == {"3.png", "._0.png"}
-    written = task.write(infer_all(task.generator, sample["observed"]), mine, out)
+    written = task.files.write(infer_all(task.model.generator, sample["observed"]), mine, out)
     assert [path.name for path in written] == ["0.png", "1.png", "2.png", "grid.png"]
     assert Image.open(written[0]).size == (44, 44)
-    figure = task.picture(infer_all(task.generator, sample["observed"]), sample)
+    figure = task.evaluator.picture(infer_all(task.model.generator, sample["observed"]), sample)
     assert "learnt from generated faces" in figure.texts[0].get_text()
 
 
@@ -232,8 +237,8 @@ def test_a_folder_of_ones_own_is_data_too(run, tmp_path):
     table.to_csv(tmp_path / "known.csv", index=False)
     changes = {"data": "folder", "source": str(tmp_path), "table": "known.csv", "bias": "Blue == -1"}
     config = RunConfig.of("superres", **{k: v for k, v in SMALL.items() if k != "num_images"} | changes)
-    TASKS["superres"].check_data(config.options)
-    assert len(config.make_task().chosen.inputs) == 24
+    TASKS["superres"].data.check(config.options)
+    assert len(config.make_task().data.source.chosen.inputs) == 24
 
 
 @pytest.fixture
@@ -252,16 +257,16 @@ def labelled(tmp_path):
 def test_labels_of_0_and_1_are_judged_as_those_of_1_and_minus_1(words, labelled, monkeypatch):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 5)
     config = labelled(**words)
-    TASKS["superres"].check_data(config.options)
+    TASKS["superres"].data.check(config.options)
     task = config.make_task()
-    truth = task.test["truth"]["image"]
-    assert "bias_percent" in task.summarize(task.measure({"image": truth}, task.test)).metrics
+    truth = task.data.test["truth"]["image"]
+    assert "bias_percent" in task.evaluator.evaluate({"image": truth}, task.data.test).metrics
 
 
 @pytest.mark.parametrize("sought", ["Nope == 1", "stars == 1", "Never == 1"])
 def test_what_cannot_be_judged_is_refused_before_the_run(sought, labelled):
     with pytest.raises(UserError, match=sought.split()[0]):
-        TASKS["superres"].check_data(labelled(sought=sought).options)
+        TASKS["superres"].data.check(labelled(sought=sought).options)
 
 
 @pytest.mark.parametrize(

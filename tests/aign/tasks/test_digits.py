@@ -12,7 +12,7 @@ from PIL import Image
 from aign.data.digits import generated_digits
 from aign.data.streams import Share, concatenate, draw
 from aign.errors import UserError
-from aign.tasks.digits import FLOOR, DigitsConfig, DigitsTask
+from aign.tasks.digits import DIGITS, FLOOR, DigitsConfig
 from aign.training.loop import evaluate, infer_all
 from aign.training.run_config import RunConfig
 from tests.aign.one_batch import train_on_one_batch
@@ -38,7 +38,7 @@ def test_overfits_one_tiny_batch(digits_run):
     assert set(terms[0]) == {"supervision/class"}
     assert terms[-1]["supervision/class"] < 0.05 < 1.5 < terms[0]["supervision/class"]
     with torch.no_grad():
-        guess = task.generator(batch.labelled["observed"])["logits"].argmax(1)
+        guess = task.model.generator(batch.labelled["observed"])["logits"].argmax(1)
     assert torch.equal(guess, batch.labelled["truth"]["label"].long())
 
 
@@ -46,11 +46,11 @@ def test_overfits_one_tiny_batch(digits_run):
 
 
 def test_metrics_of_right_and_wrong_guesses_by_hand(task):
-    label = task.test["truth"]["label"].long()
+    label = task.data.test["truth"]["label"].long()
     wrong = torch.arange(len(label)) < 25
     logits = torch.zeros(len(label), 10)
     logits[torch.arange(len(label)), torch.where(wrong, (label + 1) % 10, label)] = 3.0
-    evaluation = task.summarize(task.measure({"logits": logits}, task.test))
+    evaluation = task.evaluator.evaluate({"logits": logits}, task.data.test)
     assert evaluation.metrics["error_percent"] == 25
     assert evaluation.metrics["accuracy_percent"] == 75
     total = np.log(np.exp(3) + 9)
@@ -60,10 +60,10 @@ def test_metrics_of_right_and_wrong_guesses_by_hand(task):
 
 def test_the_floor_is_the_class_of_most_training_images(digits_run):
     task = digits_run(num_images=63).make_task()  # one more each of 0, 1 and 2
-    assert task.most_frequent == 0
-    evaluation, _ = evaluate(task, task.generator)
+    assert task.data.source.most_frequent == 0
+    evaluation, _ = evaluate(task, task.model.generator)
     assert evaluation.floors == {FLOOR: {"error_percent": 90.0, "accuracy_percent": 10.0}}
-    assert task.objective in evaluation.metrics
+    assert task.selection_metric in evaluation.metrics
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_the_floor_is_the_class_of_most_training_images(digits_run):
 
 def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
     def batch(seed, step, share):
-        return draw("digits", task.streams["digits"], 8, seed=seed, step=step, share=share)
+        return draw("digits", task.data.streams["digits"], 8, seed=seed, step=step, share=share)
 
     whole, parts = batch(0, 3, Share()), concatenate([batch(0, 3, share) for share in shares])
     assert torch.equal(whole["observed"]["image"], parts["observed"]["image"])
@@ -82,25 +82,25 @@ def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
 @pytest.mark.parametrize("shift_px", [0, 2])
 def test_training_images_are_moved_and_test_images_are_not(shift_px, digits_run):
     task = digits_run(shift_px=shift_px).make_task()
-    sample = draw("digits", task.streams["digits"], 64, seed=0, step=0, share=Share())
+    sample = draw("digits", task.data.streams["digits"], 64, seed=0, step=0, share=Share())
     is_moved = (sample["observed"]["image"] != sample["truth"]["image"]).flatten(1).any(1)
     assert (0.8 < is_moved.float().mean() < 1) if shift_px else not is_moved.any()
-    assert torch.equal(task.test["observed"]["image"], task.test["truth"]["image"])
+    assert torch.equal(task.data.test["observed"]["image"], task.data.test["truth"]["image"])
 
 
 def test_labels_belong_to_their_images(task):
     digits, test = generated_digits(60, 0), generated_digits(100, 1)
-    torch.testing.assert_close(task.test["truth"]["image"][:, 0], test.images, atol=0.5 / 255 + 1e-6, rtol=0)
-    assert torch.equal(task.test["truth"]["label"].long(), test.labels)
-    sample = draw("digits", task.streams["digits"], 32, seed=0, step=0, share=Share())["truth"]
+    torch.testing.assert_close(task.data.test["truth"]["image"][:, 0], test.images, atol=0.5 / 255 + 1e-6, rtol=0)
+    assert torch.equal(task.data.test["truth"]["label"].long(), test.labels)
+    sample = draw("digits", task.data.streams["digits"], 32, seed=0, step=0, share=Share())["truth"]
     nearest = torch.cdist(sample["image"].flatten(1), digits.images.flatten(1)).argmin(1)
     assert torch.equal(digits.labels[nearest], sample["label"].long())
 
 
 def test_every_run_is_measured_on_the_same_digits(digits_run):
     first, other = (digits_run(seed=seed).make_task() for seed in (0, 1))
-    assert torch.equal(first.test["observed"]["image"], other.test["observed"]["image"])
-    assert not torch.equal(*(task.generator.head.weight for task in (first, other)))
+    assert torch.equal(first.data.test["observed"]["image"], other.data.test["observed"]["image"])
+    assert not torch.equal(*(task.model.generator.head.weight for task in (first, other)))
 
 
 @pytest.mark.skipif(not os.environ.get("AIGN_DATA"), reason="AIGN_DATA names no folder of real data")
@@ -108,12 +108,12 @@ def test_real_digits(digits_run):
     task, batch, terms = train_on_one_batch(digits_run(data="mnist", num_test=2000), 2)
     assert batch.labelled["observed"]["image"].shape == (16, 1, 28, 28)
     assert terms[-1]["supervision/class"].isfinite()
-    assert task.data_name == "MNIST"
-    evaluation, _ = evaluate(task, task.generator)
+    assert task.metadata["data"] == "MNIST"
+    evaluation, _ = evaluate(task, task.model.generator)
     assert evaluation.num_samples == 2000
     assert 85 < evaluation.floors[FLOOR]["error_percent"] < 92
     with pytest.raises(UserError, match="60,001 digits: the train split has 60000; ask for fewer"):
-        DigitsTask.check_data(DigitsConfig(data="mnist", num_images=60_001))
+        DIGITS.data.check(DigitsConfig(data="mnist", num_images=60_001))
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -135,11 +135,11 @@ def test_options_that_cannot_be_are_refused(options, value):
 
 
 def test_check_data_reads_the_data_that_the_options_name(digits_run, monkeypatch):
-    said = DigitsTask.check_data(digits_run().options)
+    said = DIGITS.data.check(digits_run().options)
     assert said == ["generated scribbles: 60 for training, 100 for tests"]
     monkeypatch.delenv("AIGN_DATA", raising=False)
     with pytest.raises(UserError, match="AIGN_DATA: is not set"):
-        DigitsTask.check_data(DigitsConfig(data="mnist"))
+        DIGITS.data.check(DigitsConfig(data="mnist"))
 
 
 # --- restored, drawn, a user's own images ----------------------------------------------------------------------------
@@ -148,19 +148,19 @@ def test_check_data_reads_the_data_that_the_options_name(digits_run, monkeypatch
 def test_restored_from_its_facts_it_infers_the_same(digits_run):
     run = digits_run()
     task, _, _ = train_on_one_batch(run, 2)
-    restored = DigitsTask.restore(run.options, json.loads(json.dumps(task.facts())))
-    restored.generator.load_state_dict(task.generator.state_dict())
-    observed = task.test["observed"]
-    for name, values in infer_all(task.generator, observed).items():
-        assert torch.equal(infer_all(restored.generator, observed)[name], values)
-    assert restored.facts() == task.facts()
+    restored = DIGITS.restore(run.options, json.loads(json.dumps(task.metadata)))
+    restored.model.generator.load_state_dict(task.model.generator.state_dict())
+    observed = task.data.test["observed"]
+    for name, values in infer_all(task.model.generator, observed).items():
+        assert torch.equal(infer_all(restored.model.generator, observed)[name], values)
+    assert restored.metadata == task.metadata
 
 
 def test_the_picture_shows_samples_and_the_surest_mistakes(task):
-    label = task.test["truth"]["label"].long()
+    label = task.data.test["truth"]["label"].long()
     logits = 5.0 * torch.eye(10)[label]
     logits[3], logits[50] = 4.0 * torch.eye(10)[(label[3] + 1) % 10], 6.0 * torch.eye(10)[(label[50] + 1) % 10]
-    figure = task.picture({"logits": logits}, task.test)
+    figure = task.evaluator.picture({"logits": logits}, task.data.test)
     said = [text.get_text() for text in figure.texts]
     assert said[0] == "classified digits: generated scribbles"
     assert said[1].startswith("30 of 100 samples")
@@ -180,29 +180,29 @@ def folder(tmp_path):
 
 
 def test_a_users_images_go_in_and_predictions_come_out(task, folder, tmp_path_factory):
-    task = DigitsTask.restore(task.config, task.facts())
-    own = task.read(folder)
+    task = DIGITS.restore(task.config, task.metadata)
+    own = task.files.read(folder)
     sample = own.sample
     assert set(sample) == {"observed"}
     assert sample["observed"]["image"].shape == (3, 1, 28, 28)
-    inferred = infer_all(task.generator, sample["observed"])
-    (file,) = task.write(inferred, own, tmp_path_factory.mktemp("out"))
+    inferred = infer_all(task.model.generator, sample["observed"])
+    (file,) = task.files.write(inferred, own, tmp_path_factory.mktemp("out"))
     assert file.name == "predictions.csv"
     table = pd.read_csv(file)
     assert table["file"].tolist() == ["0.png", "1.png", "2.png"]
     assert table["class"].tolist() == inferred["logits"].argmax(1).tolist()
     np.testing.assert_allclose(table["confidence"], inferred["logits"].softmax(1).amax(1), rtol=1e-5)
-    figure = task.picture(inferred, sample)
+    figure = task.evaluator.picture(inferred, sample)
     assert len(figure.axes) == 3
     assert figure.texts[0].get_text() == "classified digits, learnt from generated scribbles"
 
 
 def test_dark_ink_on_light_ground_is_skipped(task, folder):
     Image.new("L", (28, 28), 255).save(folder / "1.png")
-    own = task.read(folder)
+    own = task.files.read(folder)
     assert own.names == ("0.png", "2.png")
     assert [name for name, _ in own.skipped] == ["1.png"]
     for name in own.names:
         (folder / name).unlink()
     with pytest.raises(UserError, match=r"1\.png is mostly light"):
-        task.read(folder)
+        task.files.read(folder)

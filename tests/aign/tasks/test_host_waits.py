@@ -89,7 +89,7 @@ def make(name, preset, options):
 def take_steps(run, task, how=None):
     """A step of each stage, with its batch."""
     engines = make_engines(task, run.training, how=how or Acceleration())
-    for number, stage in enumerate(task.stages):
+    for number, stage in enumerate(task.objective.stages):
         with NoWaiting():
             batch = draw_batch(task, stage, run.training, number)
             terms, _ = adversarial_step(task, engines, stage, batch, run.training, number, done=0.5)
@@ -118,7 +118,7 @@ def test_nobody_waits_for_recomputed_activations(name):
 def test_measuring_looks_at_no_value_either(name, preset, options):
     _, task = make(name, preset, options)
     task.__dict__["judge"] = None  # which has to learn first
-    measured = task.measure(infer_all(task.generator, task.test["observed"]), task.test)
+    measured = task.evaluator.measure(infer_all(task.model.generator, task.data.test["observed"]), task.data.test)
     assert all(values.is_meta for values in measured.values())
 
 

@@ -30,33 +30,33 @@ def digits(monkeypatch):
 @pytest.mark.parametrize("hidden", ["mouth", "nose", "eyes", "box:4:8:20:24"])
 def test_what_is_visible_is_observed_and_superimposed(hidden):
     task = RunConfig.of("inpaint", **SMALL, hidden=hidden).make_task()
-    observed, truth = task.test["observed"], task.test["truth"]["image"]
+    observed, truth = task.data.test["observed"], task.data.test["truth"]["image"]
     visible = observed["mask"].expand_as(truth) == 1
     assert 0.02 < (~visible).float().mean() < 0.3
     assert torch.equal(observed["image"], torch.where(visible, truth, 0))
-    inferred = infer_all(task.generator, observed)
+    inferred = infer_all(task.model.generator, observed)
     assert torch.equal(inferred["image"], torch.where(visible, truth, inferred["whole"]))
     assert not torch.equal(inferred["whole"], inferred["image"])
-    assert torch.equal(task.renderer(inferred)["image"], observed["mask"] * inferred["whole"])
+    assert torch.equal(task.model.renderer(inferred)["image"], observed["mask"] * inferred["whole"])
 
 
 @pytest.mark.parametrize("judged", ["image", "whole"])
 def test_the_discriminator_sees_what_was_chosen(judged):
     task = RunConfig.of("inpaint", **SMALL, judged=judged).make_task()
     factors = {"image": torch.zeros(1), "whole": torch.ones(1)}
-    assert task.critics["image"].sees(factors) is factors[judged]
-    assert task.critics["image"].sees({"image": factors["image"]}) is factors["image"]
+    assert task.discriminators["image"].sees(factors) is factors[judged]
+    assert task.discriminators["image"].sees({"image": factors["image"]}) is factors["image"]
 
 
 def test_only_what_is_visible_counts_unless_a_decoder_is_to_hide_the_rest():
     task = RunConfig.of("inpaint", **SMALL).make_task()
-    observed = task.test["observed"]
+    observed = task.data.test["observed"]
     other = observed["image"] + (1 - observed["mask"])
-    assert task.reconstruction({"image": other}, observed, 0.0)["reconstruction"] == 0
+    assert task.objective.reconstruction({"image": other}, observed, 0.0)["reconstruction"] == 0
     learnt = RunConfig.of("inpaint", "parametric", **SMALL).make_task()
-    assert learnt.reconstruction({"image": other}, observed, 0.0)["reconstruction"] > 0.01
+    assert learnt.objective.reconstruction({"image": other}, observed, 0.0)["reconstruction"] > 0.01
     inferred = {"image": other, "whole": other, "mask": observed["mask"]}
-    measured = task.measure(inferred, task.test)
+    measured = task.evaluator.measure(inferred, task.data.test)
     assert (measured["hole_psnr_db"] < measured["psnr_db"]).all()
     assert (measured["consistency_psnr_db"] == 100).all()
 
@@ -67,16 +67,16 @@ def test_digits_take_a_step_and_are_judged(preset, digits, monkeypatch):
     run = RunConfig.of("inpaint", preset, width=16, batch_size=4)
     task = run.make_task()
     engines = make_engines(task, run.training)
-    (stage,) = task.stages
+    (stage,) = task.objective.stages
     terms, _ = adversarial_step(task, engines, stage, draw_batch(task, stage, run.training, 0), run.training, 0)
     assert set(stage.weights) <= set(terms)
-    inferred = infer_all(task.generator, task.test["observed"])
+    inferred = infer_all(task.model.generator, task.data.test["observed"])
     assert inferred["image"].shape[1:] == (1, 28, 28)
-    metrics = task.summarize(task.measure(inferred, task.test)).metrics
+    metrics = task.evaluator.evaluate(inferred, task.data.test).metrics
     assert ("recovered_psnr_db" in metrics) == (preset == "digits-parametric")
-    truth = task.test["truth"]["image"]
-    assert (task.measure(inferred | {"image": truth}, task.test)["same_digit_percent"] == 100).all()
-    task.picture(inferred, task.test)
+    truth = task.data.test["truth"]["image"]
+    assert (task.evaluator.measure(inferred | {"image": truth}, task.data.test)["same_digit_percent"] == 100).all()
+    task.evaluator.picture(inferred, task.data.test)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 import aign
 from aign.device import to_device
 from aign.tasks import TASKS
-from aign.tasks.base import OwnInput
+from aign.tasks.parts import OwnInput
 from aign.trained import Trained
 from aign.training.loop import Progress, draw_batch, evaluate, infer_all
 from aign.training.players import make_engines
@@ -27,7 +27,7 @@ def learn(name, device):
     """A run's config, its task after a few steps of its last stage, and the loss terms of each."""
     run = RunConfig.of(name, **{"batch_size": 8, **SMALL[name]})
     task = run.make_task(device)
-    engines, stage = make_engines(task, run.training), task.stages[-1]
+    engines, stage = make_engines(task, run.training), task.objective.stages[-1]
     losses = []
     for step in range(STEPS):
         batch = draw_batch(task, stage, run.training, step)
@@ -44,15 +44,15 @@ def test_it_does_what_it_does_on_a_cpu(name, device, tmp_path):
         close = {"rtol": 1e-5, "atol": 1e-6} if place == FAR else {"rtol": 1e-2, "atol": 1e-3}
         torch.testing.assert_close(found, losses, **close)
 
-        evaluation, inferred = evaluate(task, task.generator)
+        evaluation, inferred = evaluate(task, task.model.generator)
         assert all(value == value for value in evaluation.metrics.values())
-        task.picture(inferred, task.test).savefig(tmp_path / "picture.png")
+        task.evaluator.picture(inferred, task.data.test).savefig(tmp_path / "picture.png")
 
-        example = task.example(2, torch.Generator().manual_seed(0))
+        example = task.model.example(2, torch.Generator().manual_seed(0))
         own = OwnInput(sample={"observed": to_device(example, place)}, names=("0", "1"))
-        inferred = infer_all(task.generator, own.sample["observed"])
-        assert all(file.is_file() for file in task.write(inferred, own, tmp_path))
-        task.doubts(inferred, own, evaluation.metrics)
+        inferred = infer_all(task.model.generator, own.sample["observed"])
+        assert all(file.is_file() for file in task.files.write(inferred, own, tmp_path))
+        task.files.doubts(inferred, own, evaluation.metrics)
 
         Trained(run=run, task=task, progress=Progress(), evaluation=evaluation).save(tmp_path / "export")
         there = {factor: values.cpu() for factor, values in inferred.items()}

@@ -17,14 +17,14 @@ def task():
 
 
 def test_a_quarter_of_each_side_is_observed_and_all_of_it_inferred(task):
-    assert task.test["observed"]["image"].shape == (6, 3, 12, 12)
-    assert torch.equal(task.test["observed"]["image"], Downsampler(4)(task.test["truth"])["image"])
-    assert infer_all(task.generator, task.test["observed"])["image"].shape == (6, 3, 48, 48)
+    assert task.data.test["observed"]["image"].shape == (6, 3, 12, 12)
+    assert torch.equal(task.data.test["observed"]["image"], Downsampler(4)(task.data.test["truth"])["image"])
+    assert infer_all(task.model.generator, task.data.test["observed"])["image"].shape == (6, 3, 48, 48)
 
 
 def test_before_it_learns_it_gives_about_the_enlarged_image(task):
-    inferred = infer_all(task.generator, task.test["observed"])["image"]
-    assert (inferred - task.guess(task.test["observed"])["image"]).abs().mean() < 0.03
+    inferred = infer_all(task.model.generator, task.data.test["observed"])["image"]
+    assert (inferred - task.evaluator.guess(task.data.test["observed"])["image"]).abs().mean() < 0.03
 
 
 def test_images_too_small_to_be_measured_are_refused():

@@ -13,7 +13,7 @@ from PIL import Image
 from aign.data.streams import Share, concatenate, draw
 from aign.errors import UserError
 from aign.losses.density import normal_nll
-from aign.tasks.vae import VAEConfig, VAETask, kl_to_standard_normal
+from aign.tasks.vae import VAE_TASK, VAEConfig, kl_to_standard_normal
 from aign.training.loop import evaluate
 from aign.training.run_config import RunConfig
 from tests.aign.one_batch import train_on_one_batch
@@ -42,7 +42,7 @@ def test_overfits_one_tiny_batch(distribution, vae_run):
     task, batch, terms = train_on_one_batch(run, 120)
     observed = batch.unlabelled["observed"]
     with torch.no_grad():
-        inferred = task.generator(observed)
+        inferred = task.model.generator(observed)
     error = (inferred["image"] - observed["image"]).square().mean()
     assert error < 0.1 * (observed["image"] - observed["image"].mean(0)).square().mean()
     bounds = [float(t["reconstruction"] + t["kl"]) for t in (terms[0], terms[-1])]
@@ -50,7 +50,7 @@ def test_overfits_one_tiny_batch(distribution, vae_run):
     learnt = {"student-t": {"degrees", "scale"}, "general": {"alpha", "scale"}}.get(distribution, {"scale"})
     assert set(terms[-1]) == {"reconstruction", "kl", *learnt}
     for name in learnt:
-        values = task.generator.likelihood.latest[name]
+        values = task.model.generator.likelihood.latest[name]
         assert values.std() > 0.03 * values.mean()  # each coefficient has learnt its own
 
 
@@ -59,17 +59,19 @@ def test_overfits_one_tiny_batch(distribution, vae_run):
 
 def test_the_bound_of_normal_pixels_by_hand(vae_run):
     task = vae_run(distribution="normal", representation="pixels", scale=0.2).make_task()
-    observed = task.test["observed"]
+    observed = task.data.test["observed"]
     with torch.no_grad():
-        inferred = task.generator(observed)
+        inferred = task.model.generator(observed)
     mean, log_variance = inferred["latent_mean"].double(), inferred["latent_log_variance"].double()
     kl = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1)
     residual = (inferred["image"] - observed["image"]).double().flatten(1)
     log_p = (-(residual**2) / (2 * 0.2**2) - math.log(0.2 * math.sqrt(2 * math.pi))).sum(1)
-    measured = task.measure(inferred, task.test)
+    measured = task.evaluator.measure(inferred, task.data.test)
     torch.testing.assert_close(measured["elbo"].double(), log_p - kl, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(measured["negative_elbo"], -measured["elbo"])
-    terms = task.reconstruction(task.renderer(inferred), observed, 0.0) | task.priors(inferred)
+    terms = task.objective.reconstruction(task.model.renderer(inferred), observed, 0.0) | task.objective.priors(
+        inferred
+    )
     total = terms["reconstruction"] + terms["kl"]
     torch.testing.assert_close(total.double(), (kl - log_p).mean(), rtol=1e-5, atol=1e-3)
 
@@ -88,7 +90,7 @@ def test_bounds_compare_across_representations(vae_run):
     def bound(representation):
         task = vae_run(distribution="normal", representation=representation).make_task()
         with torch.no_grad():
-            return task.measure(task.generator(task.test["observed"]), task.test)["elbo"]
+            return task.evaluator.measure(task.model.generator(task.data.test["observed"]), task.data.test)["elbo"]
 
     torch.testing.assert_close(bound("dct"), bound("pixels"), rtol=1e-5, atol=1e-2)
 
@@ -102,16 +104,17 @@ def test_every_representation_preserves_volume(representation):
 
 def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
     task = vae_run(representation="pixels").make_task()
-    evaluation, _ = evaluate(task, task.generator)
-    observed = task.test["observed"]["image"]
-    expected = -normal_nll(observed - task.mean_image, task.deviations).sum((1, 2, 3)).mean()
+    evaluation, _ = evaluate(task, task.model.generator)
+    observed = task.data.test["observed"]["image"]
+    mean_image, deviations = task.evaluator.floor
+    expected = -normal_nll(observed - mean_image, deviations).sum((1, 2, 3)).mean()
     floor = evaluation.floors["mean image"]
     assert floor["elbo"] == pytest.approx(float(expected), rel=1e-5)
     assert floor["negative_elbo"] == -floor["elbo"]
     assert 8 < floor["psnr_db"] < 20
     assert set(floor) == {"negative_elbo", "elbo", "psnr_db", "ssim"}
     assert set(evaluation.metrics) == {*floor, "kl"}
-    assert VAETask.objective in evaluation.metrics
+    assert VAE_TASK.selection_metric in evaluation.metrics
     assert (evaluation.data, evaluation.split) == ("generated faces", "validation split")
     assert evaluation.num_samples == len(observed) > 1
 
@@ -121,7 +124,7 @@ def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
 
 def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
     def batch(seed, step, share):
-        return draw("images", task.streams["images"], 8, seed=seed, step=step, share=share)
+        return draw("images", task.data.streams["images"], 8, seed=seed, step=step, share=share)
 
     whole = batch(0, 3, Share())["observed"]
     parts = concatenate([batch(0, 3, share) for share in shares])["observed"]
@@ -132,7 +135,7 @@ def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
 
 def test_grain_bounds_the_density_and_stays_in_range(task):
     grain = task.config.grain
-    stream = task.streams["images"]
+    stream = task.data.streams["images"]
     first, second = (
         draw("images", stream, 64, seed=0, step=step, share=Share())["observed"]["image"] for step in (0, 1)
     )
@@ -140,17 +143,19 @@ def test_grain_bounds_the_density_and_stays_in_range(task):
     clean = stream.pixels.float() / 255 * (1 - grain)
     nearest = (first[:, None] - clean - grain / 2).abs().amax((2, 3, 4)).amin(1)
     assert 0.4 * grain < nearest.min() <= nearest.max() <= 0.501 * grain
-    assert task.deviations.min() > 0.1 * grain
+    assert task.evaluator.floor[1].min() > 0.1 * grain
 
 
 def test_every_run_is_measured_on_the_same_images_and_noise(vae_run):
     first, other = (vae_run(seed=seed).make_task() for seed in (0, 1))
-    assert all(torch.equal(first.test["observed"][name], values) for name, values in other.test["observed"].items())
-    assert not torch.equal(*(task.generator.encoder[0].weight for task in (first, other)))
+    assert all(
+        torch.equal(first.data.test["observed"][name], values) for name, values in other.data.test["observed"].items()
+    )
+    assert not torch.equal(*(task.model.generator.encoder[0].weight for task in (first, other)))
 
 
 def test_what_is_imagined_has_nothing_to_do_with_its_row(task):
-    observed = task.test["observed"]
+    observed = task.data.test["observed"]
     assert not (observed["prior_noise"] == observed["noise"]).any()
     torch.testing.assert_close(observed["prior_noise"].sum(0), observed["noise"].sum(0))
 
@@ -162,8 +167,8 @@ def test_digits(representation, vae_run):
     task, batch, terms = train_on_one_batch(run, 2)
     assert batch.unlabelled["observed"]["image"].shape == (8, 1, 28, 28)
     assert all(term.isfinite() for term in terms[-1].values())
-    assert task.data_name == "MNIST"
-    assert len(task.test["observed"]["image"]) == 1000
+    assert task.metadata["data"] == "MNIST"
+    assert len(task.data.test["observed"]["image"]) == 1000
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -205,12 +210,12 @@ def test_options_that_cannot_be_are_refused(options, message):
 
 def test_check_data_reads_the_data_that_the_options_name(vae_run, monkeypatch):
     options = vae_run().options
-    VAETask.check_data(options)
+    VAE_TASK.data.check(options)
     monkeypatch.delenv("AIGN_DATA", raising=False)
     with pytest.raises(UserError, match="AIGN_DATA: is not set"):
-        VAETask.check_data(VAEConfig(data="mnist"))
+        VAE_TASK.data.check(VAEConfig(data="mnist"))
     with pytest.raises(UserError, match="split 'validation'"):
-        VAETask.check_data(replace(options, num_images=2))
+        VAE_TASK.data.check(replace(options, num_images=2))
 
 
 # --- restored, drawn, a user's own images ----------------------------------------------------------------------------
@@ -220,20 +225,20 @@ def test_check_data_reads_the_data_that_the_options_name(vae_run, monkeypatch):
 def test_restored_from_its_facts_it_infers_the_same(distribution, vae_run):
     run = vae_run(distribution=distribution)
     task, _, _ = train_on_one_batch(run, 2)
-    restored = VAETask.restore(run.options, json.loads(json.dumps(task.facts())))
-    restored.generator.load_state_dict(task.generator.state_dict())
-    observed = task.test["observed"]
+    restored = VAE_TASK.restore(run.options, json.loads(json.dumps(task.metadata)))
+    restored.model.generator.load_state_dict(task.model.generator.state_dict())
+    observed = task.data.test["observed"]
     with torch.no_grad():
-        torch.testing.assert_close(restored.generator(observed), task.generator(observed), atol=0, rtol=0)
-    assert restored.facts() == task.facts()
-    assert str(restored.transform) == str(task.transform)
+        torch.testing.assert_close(restored.model.generator(observed), task.model.generator(observed), atol=0, rtol=0)
+    assert restored.metadata == task.metadata
+    assert str(restored.model.transform) == str(task.model.transform)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_picture_shows_shapes_where_they_are_learnt(distribution, vae_run):
     task = vae_run(distribution=distribution).make_task()
-    _, inferred = evaluate(task, task.generator)
-    figure = task.picture(inferred, task.test)
+    _, inferred = evaluate(task, task.model.generator)
+    figure = task.evaluator.picture(inferred, task.data.test)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     shapes = {"student-t": ["degrees of freedom"], "general": ["alpha"]}.get(distribution, [])
     assert titles == ["observed", "rendered", "imagined", *shapes]
@@ -250,32 +255,32 @@ def folder(tmp_path):
 
 
 def test_a_users_images_go_in_and_come_out(task, folder, tmp_path_factory):
-    own = task.read(folder)
+    own = task.files.read(folder)
     sample = own.sample
     assert set(sample) == {"observed"}
     assert sample["observed"]["image"].shape == (3, 3, 16, 16)
     assert not sample["observed"]["noise"].any()
     with torch.no_grad():
-        inferred = task.generator(sample["observed"])
+        inferred = task.model.generator(sample["observed"])
     out = tmp_path_factory.mktemp("out")
-    written = task.write(inferred, own, out)
+    written = task.files.write(inferred, own, out)
     assert [path.name for path in written] == ["0.png", "1.png", "2.png", "grid.png"]
-    figure = task.picture(inferred, sample)
+    figure = task.evaluator.picture(inferred, sample)
     assert [axes.get_title(loc="left") for axes in figure.axes][:4:3] == ["observed", "rendered"]
     assert len(figure.axes) == 6
 
 
 def test_a_perfect_reconstruction_is_written_as_it_was_read(task, folder, tmp_path_factory):
-    own = task.read(folder)
+    own = task.files.read(folder)
     out = tmp_path_factory.mktemp("out")
-    first, *_ = task.write({"image": own.sample["observed"]["image"]}, own, out)
+    first, *_ = task.files.write({"image": own.sample["observed"]["image"]}, own, out)
     assert first.name == "0.png"
     np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(folder / "0.png")))
 
 
 def test_images_of_another_size_are_skipped(task, folder):
     Image.new("RGB", (20, 16)).save(folder / "1.png")
-    own = task.read(folder)
+    own = task.files.read(folder)
     assert own.names == ("0", "2")
     assert own.skipped[0].name == "1.png"
     assert "20 x 16 pixels" in own.skipped[0].reason

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aign.errors import UserError
-from aign.tasks.base import Stage
+from aign.tasks.stages import Stage
 from aign.training.loop import Progress, draw_batch, infer_all, stage_lengths, train
 from aign.training.notice import Notice
 
@@ -84,7 +84,9 @@ def test_a_run_goes_through_its_stages_and_records_on_the_way(run):
 @pytest.mark.parametrize("shares", [(0.01, 0.99), (0.99, 0.01)])
 def test_a_stage_too_short_for_one_step_is_left_out(shares, toy):
     task, config, engines = toy(steps=3)
-    task.config = tuple(replace(stage, share=share) for stage, share in zip(task.config, shares, strict=True))
+    task.objective.config = tuple(
+        replace(stage, share=share) for stage, share in zip(task.objective.config, shares, strict=True)
+    )
     diary = Diary()
     end = train(task, engines, config, diary)
     assert (end.step, end.stage) == (3, 2)
@@ -124,7 +126,7 @@ def test_learning_rates_follow_the_clock(toy):
 def test_a_continued_run_equals_one_that_was_never_stopped(run):
     # theta_g lies among the losses, so that the rule takes different branches; a checkpoint lies in either stage
     options = {"steps": 30, "log_every": 4, "evaluate_every": 7, "checkpoint_every": 6, "update_rule": "paper"}
-    options |= {"theta_d": 0.8, "theta_g": 0.7, "lr_schedule": "cosine", "r1": 0.1}
+    options |= {"theta_d": 0.8, "theta_g": 0.57, "lr_schedule": "cosine", "r1": 0.1}
     whole, end = run(**options)
     assert end.step < end.clock
     assert [progress.stage for progress, *_ in whole.checkpoints][:2] == [0, 1]
@@ -163,8 +165,8 @@ def test_notices_change_no_line_of_metrics_not_even_of_a_run_that_goes_on_from_t
 
 def test_workers_meet_every_few_seconds_not_at_every_step(toy, clock, monkeypatch):
     task, config, engines = toy(steps=40, log_every=1000, checkpoint_every=1000, evaluate_every=1000)
-    task.config = task.config[1:]  # a stage ends with a line, where they meet too
-    measured = task.reconstruction
+    task.objective.config = task.objective.config[1:]  # a stage ends with a line, where they meet too
+    measured = task.objective.reconstruction
     steps, looks = [], []
 
     def half_a_second(*args):
@@ -176,14 +178,14 @@ def test_workers_meet_every_few_seconds_not_at_every_step(toy, clock, monkeypatc
         looks.append(len(steps))
         return Notice.NONE
 
-    monkeypatch.setattr(task, "reconstruction", half_a_second)
+    monkeypatch.setattr(task.objective, "reconstruction", half_a_second)
     train(task, engines, config, Diary(), None, look)
     assert looks == [1, 7, 13, 19, 25, 31, 37, 40]
 
 
 def test_the_speed_is_that_of_steps_without_evaluations_and_checkpoints(toy, clock, monkeypatch):
     task, config, engines = toy(steps=12, log_every=5, evaluate_every=3, checkpoint_every=4, batch_size=8)
-    task.config = task.config[1:]
+    task.objective.config = task.objective.config[1:]
 
     def takes(seconds, work):
         def slow(*args):
@@ -192,8 +194,8 @@ def test_the_speed_is_that_of_steps_without_evaluations_and_checkpoints(toy, clo
 
         return slow
 
-    for name, seconds in {"reconstruction": 2.0, "measure": 100.0}.items():
-        monkeypatch.setattr(task, name, takes(seconds, getattr(task, name)))
+    monkeypatch.setattr(task.objective, "reconstruction", takes(2.0, task.objective.reconstruction))
+    monkeypatch.setattr(task.evaluator, "measure", takes(100.0, task.evaluator.measure))
     diary, speeds = Diary(), []
     log = diary.log
     diary.log = lambda progress, stage, values: (log(progress, stage, values), speeds.append(values))
@@ -220,7 +222,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_is_named_with_its_step(valu
         loss = (rendered["x"] - observed["x"]).square().mean()
         return {"reconstruction": loss * value if len(calls) == 2 else loss}
 
-    monkeypatch.setattr(task, "reconstruction", reconstruction)
+    monkeypatch.setattr(task.objective, "reconstruction", reconstruction)
     diary = Diary()
     with pytest.raises(UserError, match=r"loss term reconstruction: is (nan|inf) at step 7"):  # 5 steps are supervised
         train(task, engines, config, diary)
@@ -231,7 +233,7 @@ def test_logged_values_are_means_over_the_interval(toy, monkeypatch):
     task, config, engines = toy(steps=8, log_every=2)
     values = iter(range(100))
     monkeypatch.setattr(
-        task, "supervision", lambda inferred, truth: {"supervision": inferred["z"].sum() * 0 + next(values)}
+        task.objective, "supervision", lambda inferred, truth: {"supervision": inferred["z"].sum() * 0 + next(values)}
     )
     diary = Diary()
     train(task, engines, config, diary)
@@ -242,18 +244,18 @@ def test_the_test_set_is_inferred_in_evaluation_mode_and_the_mode_is_put_back(to
     task, _, _ = toy()
     monkeypatch.setattr("aign.training.loop.EVALUATION_BATCH", 2)  # five samples: a rest of one
     modes = []
-    task.generator.register_forward_hook(lambda module, *_: modes.append(module.training))
-    inferred = infer_all(task.generator, task.test["observed"])
+    task.model.generator.register_forward_hook(lambda module, *_: modes.append(module.training))
+    inferred = infer_all(task.model.generator, task.data.test["observed"])
     assert modes == [False] * 3
-    assert task.generator.training
-    torch.testing.assert_close(inferred, {"z": task.generator(task.test["observed"])["z"].detach()})
+    assert task.model.generator.training
+    torch.testing.assert_close(inferred, {"z": task.model.generator(task.data.test["observed"])["z"].detach()})
 
 
 def test_workers_draw_parts_of_one_batch(toy, shares, monkeypatch):
     task, config, _ = toy(batch_size=8)
-    stage = replace(task.stages[1], labelled=("pairs", "unlabelled"))
-    task.config = (stage,)
-    monkeypatch.setattr(task.streams["unlabelled"], "labelled", True)
+    stage = replace(task.objective.stages[1], labelled=("pairs", "unlabelled"))
+    task.objective.config = (stage,)
+    monkeypatch.setattr(task.data.streams["unlabelled"], "labelled", True)
 
     def drawn(share):
         monkeypatch.setattr("aign.training.loop.rank", lambda: share.rank)

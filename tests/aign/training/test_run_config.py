@@ -68,7 +68,7 @@ def test_a_batch_may_divide_unevenly_among_workers_but_not_leave_one_without():
 
 def test_runs_that_are_made_at_once_begin_with_the_weights_of_their_seeds():
     def weights(seed):
-        generator = RunConfig.of("pose", width=16, seed=seed).make_task().generator
+        generator = RunConfig.of("pose", width=16, seed=seed).make_task().model.generator
         return [weight.tolist() for weight in generator.parameters()]
 
     with ThreadPoolExecutor(4) as pool:

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from aign.errors import UserError
 from aign.memories import Memory
-from aign.tasks.base import Critic
+from aign.tasks.parts import Discriminator
 from aign.training.engine import TorchEngine
 from aign.training.loop import draw_batch
 from aign.training.step import adversarial_step, frozen, infer, logits_of_inferred, total
@@ -88,14 +88,14 @@ def test_labelled_and_unlabelled_samples_must_observe_the_same_names(toy_step):
     batch = arguments["batch"]
     more = {"observed": batch.unlabelled["observed"] | {"intrinsics": torch.zeros(4, 3)}}
     with pytest.raises(UserError) as raised:
-        infer(arguments["task"].generator, replace(batch, unlabelled=more), "fp32")
+        infer(arguments["task"].model.generator, replace(batch, unlabelled=more), "fp32")
     assert "intrinsics" in str(raised.value.value)
 
 
 def test_a_step_equals_the_method_written_out(toy_step):
     arguments = toy_step(update_rule="paper", theta_d=ABOVE, theta_g=BELOW)
     written_out = toy_step()
-    generator, network = written_out["task"].generator, written_out["task"].critics["z"].network
+    generator, network = written_out["task"].model.generator, written_out["task"].discriminators["z"].network
     batch = written_out["batch"]
     learn_g = Adam(generator.parameters(), lr=0.01, betas=(0.5, 0.99))
     learn_d = Adam(network.parameters(), lr=0.01, betas=(0.5, 0.99))
@@ -159,7 +159,7 @@ def test_the_rule_looks_at_the_losses_themselves(toy_step):
 
 def test_a_stage_without_discriminators_teaches_none(toy_step):
     arguments = toy_step(update_rule="ratio", ratio=5)
-    stage, engines = arguments["task"].stages[0], arguments["engines"]
+    stage, engines = arguments["task"].objective.stages[0], arguments["engines"]
     before = weights_of(engines.discriminators)
     batch = draw_batch(arguments["task"], stage, arguments["config"], 0)
     terms, updates = adversarial_step(**arguments | {"stage": stage, "batch": batch})
@@ -179,7 +179,7 @@ def test_r1_is_a_term_of_its_own_and_changes_what_discriminators_learn(toy_step)
 @pytest.mark.parametrize("present", [("labelled", "unlabelled"), ("labelled",), ("unlabelled",)])
 def test_one_pass_infers_what_separate_passes_do(present, toy_step):
     arguments = toy_step()
-    generator, batch = arguments["task"].generator, arguments["batch"]
+    generator, batch = arguments["task"].model.generator, arguments["batch"]
     batch = replace(batch, **{name: None for name in ("labelled", "unlabelled") if name not in present})
     if "labelled" in present:  # parts of different size, so that a wrong split shows
         batch = replace(batch, labelled={g: {n: v[:3] for n, v in t.items()} for g, t in batch.labelled.items()})
@@ -202,7 +202,7 @@ def test_a_discriminator_with_batch_norm_judges_the_same_in_both_phases():
     network = torch.nn.Sequential(network, torch.nn.Flatten(0))
     remembered, inferred = {"x": torch.randn(6, 3)}, {"x": torch.randn(4, 3) + 2}
     memory = Memory({"x": torch.randn(20, 3)}, bias="all")
-    critic = Critic(network=network, sees=lambda factors: factors["x"], memory=memory)
+    critic = Discriminator(network=network, sees=lambda factors: factors["x"], memory=memory)
     together = network(torch.cat([remembered["x"], inferred["x"]]))[6:]
     torch.testing.assert_close(logits_of_inferred(network, critic, inferred, remembered, "fp32"), together)
     assert not torch.allclose(network(inferred["x"]), together, atol=0.1)
