@@ -117,7 +117,7 @@ def test_nobody_waits_for_recomputed_activations(name):
 @pytest.mark.parametrize(("name", "preset", "options"), PRESETS)
 def test_measuring_looks_at_no_value_either(name, preset, options):
     _, task = make(name, preset, options)
-    task.__dict__["judge"] = None  # which has to learn first
+    task.evaluator.__dict__["judge"] = None  # which has to learn first
     measured = task.evaluator.measure(infer_all(task.model.generator, task.data.test["observed"]), task.data.test)
     assert all(values.is_meta for values in measured.values())
 
