@@ -4,9 +4,11 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo test lint bench equality gpu faults soak fuzz cluster-test
+.PHONY: install demo test lint docs bench equality gpu faults soak fuzz cluster-test
 
 install: $(INSTALLED)
 
@@ -14,6 +16,12 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# the documentation's tools have a virtual environment of their own
+$(DOCS_INSTALLED): docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
 	touch $@
 
 demo: $(INSTALLED)
@@ -26,6 +34,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED) $(DOCS_INSTALLED)
+	$(BIN)/python -m docs.generate_options docs/options.md
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts= -s -q
