@@ -73,10 +73,11 @@ class TaskKind:
         for module in (model.generator, model.renderer):
             module.to(device)
         loaded = data.load(model, device)
-        torch.manual_seed(seed + 1)
-        discriminators = model.discriminators(loaded.memories)
-        for discriminator in discriminators.values():
-            discriminator.network.to(device)
+        discriminators = {}
+        for name, make in model.discriminators(loaded.memories).items():
+            torch.manual_seed(seed + 1)
+            discriminators[name] = make()
+            discriminators[name].network.to(device)
         return self._joined(config, data.metadata, model, discriminators, loaded)
 
     def restore(self, config: Any, metadata: Metadata) -> Task:

@@ -2,9 +2,9 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -220,7 +220,10 @@ class BiasedImageModel(Model):
         """Images, and what is observed of them."""
         return ImageStream(images, device, columns=self.config.columns, observe=self.observe, labelled=labelled)
 
-    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Discriminator]:
+    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Callable[[], Discriminator]]:
+        return {"image": partial(self._discriminator, memories["images"])}
+
+    def _discriminator(self, memory: Memory) -> Discriminator:
         network = ImageDiscriminator(
             self.size,
             width=self.config.discriminator_width,
@@ -229,7 +232,7 @@ class BiasedImageModel(Model):
         )
         if self.config.initial_variance:
             initialise(network, self.config.initial_variance)
-        return {"image": Discriminator(network=network, sees=self.sees, memory=memories["images"])}
+        return Discriminator(network=network, sees=self.sees, memory=memory)
 
 
 class BiasedImageObjective(Objective):

@@ -97,8 +97,8 @@ class Model(ABC):
     def fit(self, data: Any) -> None:  # noqa: B027  # most renderers need nothing
         """Take from the data what the renderer needs and no training learns, such as a shape basis."""
 
-    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Discriminator]:
-        """Discriminators, by name."""
+    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Callable[[], Discriminator]]:
+        """What makes each discriminator, by name; its first weights do not depend on what other ones there are."""
         return {}
 
     def deployed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

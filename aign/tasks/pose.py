@@ -6,9 +6,9 @@ rendered     keypoints of R (mean + sum_j w_j B_j) + T under perspective project
 remembered   3D poses of other recordings, under random cameras
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -245,8 +245,8 @@ class PoseModel(Model):
         """(batch, joints, 3) in the camera frame, mm."""
         return self.renderer.pose(inferred["weights"], inferred["rotation"], inferred["translation_mm"])
 
-    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Discriminator]:
-        return {name: self._discriminator(name, memories["poses"]) for name in self.config.discriminators}
+    def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Callable[[], Discriminator]]:
+        return {name: partial(self._discriminator, name, memories["poses"]) for name in self.config.discriminators}
 
     def _discriminator(self, name: DiscriminatorName, memory: Memory) -> Discriminator:
         sees = {"joints": self._sees_joints, "canonical": self._sees_canonical, "factors": self._sees_factors}[name]

@@ -1,6 +1,7 @@
 """A tiny skeleton with made-up motion, a toy task, machines: the smallest things that the library can work on."""
 
 from contextlib import ExitStack
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -176,8 +177,11 @@ class ToyModel(Model):
         self.generator, self.renderer = ToyGenerator(), ToyRenderer()
 
     def discriminators(self, memories):
+        return {"z": partial(self._discriminator, memories["z"])}
+
+    def _discriminator(self, memory):
         network = nn.Sequential(nn.Linear(2, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
-        return {"z": Discriminator(network=network, sees=lambda factors: factors["z"], memory=memories["z"])}
+        return Discriminator(network=network, sees=lambda factors: factors["z"], memory=memory)
 
     def example(self, count, random):
         return {"x": torch.randn(count, 2, generator=random)}
