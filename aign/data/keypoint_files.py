@@ -27,7 +27,7 @@ LEAST_SPREAD_PX = 1.0
 UNLIKELY = 10.0
 """How many times the test set's mean error is doubted. By Markov's inequality at most a tenth of the test set is beyond
 it, whatever it is like."""
-_REMEDY = "see 'Your own keypoints' in the README"
+_REMEDY = "see docs/your_own_data.md"
 
 
 class People(NamedTuple):
