@@ -19,14 +19,11 @@ class Task:
 
     kind: "TaskKind"
     config: Any
-    metadata: Metadata
     model: Model
     objective: Objective
     evaluator: Evaluator
     files: Files
     discriminators: Mapping[str, Discriminator]
-    loaded: LoadedData | None
-    """None where the task was restored without its data."""
 
     @property
     def name(self) -> str:
@@ -40,8 +37,12 @@ class Task:
     @property
     def data(self) -> LoadedData:
         """Streams, memories and the samples that are measured."""
-        assert self.loaded is not None, f"the task {self.name} was restored without its data"
-        return self.loaded
+        return self.evaluator.data
+
+    @property
+    def metadata(self) -> Metadata:
+        """What ``restore`` needs beside the config and the weights, as JSON."""
+        return self.evaluator.metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,9 @@ class TaskKind:
         """A task with its data, and networks initialised from the seed."""
         device = torch.device(device)
         data = self.data(config)
+        metadata = data.metadata
         torch.manual_seed(seed)
-        model = self.model(config, data.metadata)
+        model = self.model(config, metadata)
         model.fit(data)
         for module in (model.generator, model.renderer):
             module.to(device)
@@ -78,7 +80,7 @@ class TaskKind:
             torch.manual_seed(seed + 1)
             discriminators[name] = make()
             discriminators[name].network.to(device)
-        return self._joined(config, data.metadata, model, discriminators, loaded)
+        return self._joined(config, metadata, model, discriminators, loaded)
 
     def restore(self, config: Any, metadata: Metadata) -> Task:
         """A task without its data, for a trained generator: it infers, renders and draws.
@@ -100,11 +102,9 @@ class TaskKind:
         return Task(
             kind=self,
             config=config,
-            metadata=metadata,
             model=model,
             objective=self.objective(config, model),
             evaluator=self.evaluator(config, model, metadata, loaded),
             files=self.files(config, model),
             discriminators=discriminators,
-            loaded=loaded,
         )
