@@ -44,7 +44,9 @@ def _installed() -> dict[str, list[str]]:
     This one may have imported setuptools, which puts copies of other packages, its own, on ``sys.path``.
     """
     code = "import json; from importlib.metadata import packages_distributions as p; print(json.dumps(p()))"
-    asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    asked = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     return json.loads(asked.stdout)
 
 
