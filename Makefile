@@ -43,7 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts= -s -q
 
 equality: $(INSTALLED)
-	$(BIN)/python -m tests.ray_jobs.engine_matrix
+	$(BIN)/python -m tests.ray_jobs.worker.engine_matrix
 
 # GPU_PYTHON=python3 uses an environment that is there, in which Ray may be missing
 gpu: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))

@@ -15,10 +15,10 @@ from aign.fitting.registration.__main__ import Options as RegistrationOptions
 from aign.options import annotations_of, in_words
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
-from ray_jobs.compress_options import Size
-from ray_jobs.console import VERBS
-from ray_jobs.job import Placement
-from ray_jobs.options import Beginning, DryRun, spelling
+from ray_jobs.cli.compress_options import Size
+from ray_jobs.cli.console import VERBS
+from ray_jobs.cli.options import Beginning, DryRun, spelling
+from ray_jobs.runs.job import Placement
 from ray_jobs.sweeps.plan import Options as SweepOptions
 
 INTRODUCTION = """\

@@ -22,18 +22,19 @@ from aign.errors import NotTrainable, UserError
 from aign.evaluation.result import readable
 from aign.options import Seed
 from aign.training.run_config import find_preset, find_task
-from ray_jobs.console import run_command
-from ray_jobs.display import Bars, measured_on, spread
-from ray_jobs.events import Event
-from ray_jobs.job import Job
-from ray_jobs.launch import launch, start_ray
-from ray_jobs.options import DryRun, parse, split_options
-from ray_jobs.outputs import FileOption
-from ray_jobs.preflight import check, say_dry
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.display import Bars, measured_on, spread
+from ray_jobs.cli.options import DryRun, parse, split_options
+from ray_jobs.cli.outputs import FileOption
+from ray_jobs.cli.preflight import check, say_dry
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import launch, start_ray
 from ray_jobs.reports.estimate import estimate, to_do
-from ray_jobs.runs import finished_export, read_results
-from ray_jobs.stopping import Stopped, StopSignal
-from ray_jobs.telling import note
+from ray_jobs.runs.folder import finished_export, read_results
+from ray_jobs.runs.job import Job
+from ray_jobs.worker.best_effort import note
+from ray_jobs.worker.events import Event
+from ray_jobs.worker.stopped import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,17 +4,17 @@ from rich.table import Table
 
 from aign.compression.task import COSTS
 from aign.evaluation.result import readable
-from ray_jobs.compress_options import layers_table, parse_compression
-from ray_jobs.compression import parts_before
-from ray_jobs.console import run_command
-from ray_jobs.display import Bars
-from ray_jobs.job import Job
-from ray_jobs.launch import launch
-from ray_jobs.preflight import check, say_dry
+from ray_jobs.cli.compress_options import layers_table, parse_compression
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.display import Bars
+from ray_jobs.cli.preflight import check, say_dry
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import launch
 from ray_jobs.reports.estimate import estimate, to_do
-from ray_jobs.runs import finished_export, read_export, read_results
-from ray_jobs.stopping import StopSignal
-from ray_jobs.storage import Store
+from ray_jobs.runs.compression_rounds import parts_before
+from ray_jobs.runs.folder import finished_export, read_export, read_results
+from ray_jobs.runs.job import Job
+from ray_jobs.storage.store import Store
 
 
 def command(argv: list[str]) -> None:

@@ -10,11 +10,11 @@ import tyro
 from aign.command import make_console
 from aign.device import choose_device
 from aign.training.loop import evaluate
-from ray_jobs.console import run_command
-from ray_jobs.display import evaluation_table
-from ray_jobs.options import OnDevice, WhereDataIs, parse_verb
-from ray_jobs.outputs import FileOption
-from ray_jobs.runs import open_run, with_data
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.display import evaluation_table
+from ray_jobs.cli.options import OnDevice, WhereDataIs, parse_verb
+from ray_jobs.cli.outputs import FileOption
+from ray_jobs.runs.folder import open_run, with_data
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ import torch
 import tyro
 
 from aign.onnx_export import OnnxOptions, write_onnx
-from ray_jobs.console import run_command
-from ray_jobs.options import OnDevice, parse_verb
-from ray_jobs.outputs import FolderOption, OutputFolder
-from ray_jobs.runs import open_run
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.options import OnDevice, parse_verb
+from ray_jobs.cli.outputs import FolderOption, OutputFolder
+from ray_jobs.runs.folder import open_run
 
 NUM_EXAMPLES = 4
 """Made-up samples that the ONNX file is compared with PyTorch on."""

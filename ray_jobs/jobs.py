@@ -9,11 +9,12 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import UserError, did_you_mean
-from ray_jobs.console import run_command
-from ray_jobs.options import parse_verb, split_options
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.options import parse_verb, split_options
 from ray_jobs.submissions.cluster import connect
 from ray_jobs.submissions.submission import SECONDS_TO_STOP, Submitted
-from ray_jobs.submit import There, Where, begin, describe, watch
+from ray_jobs.submissions.watch import There, Where, describe, watch
+from ray_jobs.submit import begin
 
 USAGE = "aign jobs list|status|logs|stop|resume [NAME] [options]"
 SECONDS_BETWEEN_LOOKS = 0.5

@@ -1,42 +1,29 @@
 """Run a command on a Ray cluster: ``python -m ray_jobs.submit [--cluster ADDRESS] [--name NAME] -- VERB ...``."""
 
-import sys
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
-from aign.errors import UserError, last_line
-from aign.options import CheckedOptions
-from aign.store_errors import plain_endpoint
-from ray_jobs.console import run_command
-from ray_jobs.options import parse_verb
-from ray_jobs.stopping import raising_at_ctrl_c
-from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect
-from ray_jobs.submissions.command import read_command
-from ray_jobs.submissions.following import follow
+from aign.errors import UserError
+from ray_jobs import compare, sweep
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.options import parse, parse_verb, places_in, split_option, split_options
+from ray_jobs.cli.outputs import OutputFile, OutputFolder
+from ray_jobs.runs.job import Job, new_name
+from ray_jobs.submissions.cluster import connect
+from ray_jobs.submissions.command import USAGE, Command, checked_name
 from ray_jobs.submissions.package import read_variables
-from ray_jobs.submissions.submission import Submission, Submitted
-from ray_jobs.telling import note
+from ray_jobs.submissions.submission import Submission
+from ray_jobs.submissions.watch import There, again, watch
+from ray_jobs.worker.best_effort import note
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Where(CheckedOptions):
-    """Which cluster."""
-
-    cluster: str | None = None
-    """Address of the cluster's dashboard, http://HEAD:8265. Default: RAY_API_SERVER_ADDRESS or RAY_ADDRESS."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class There(Where):
-    """Which cluster, and whether to watch."""
-
-    detach: bool = False
-    """Only submit and print the job's name; do not follow its log."""
+USES_RUNS = ("evaluate", "predict", "export", "sensitivity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,34 +72,57 @@ def begin(words: Sequence[str], there: There, name: str | None, *, installed: bo
         watch(cluster, cluster.find(command.name), there)
 
 
-def watch(cluster: Cluster, one: Submitted, there: Where) -> None:
-    """Follow a log to the end of its job, and exit with the job's status; Ctrl-C only ends the following."""
-    try:
-        with raising_at_ctrl_c():
-            over = Submitted(one.submission, follow(cluster, one.submission.id))
-    except ClusterAway as away:
-        raise ClusterAway(f"{away}; {one.submission.id} may go on: {again('logs', one, there)} --follow") from None
-    except KeyboardInterrupt:
-        note(f"{one.submission.id} goes on: {again('logs', one, there)} --follow, or {again('stop', one, there)}")
-        sys.exit(130)
-    note(describe(over, there))
-    if over.status:
-        sys.exit(over.status)
+def read_command(words: Sequence[str], name: str | None) -> Command:
+    """Understand a command; a run without a name gets one, for every attempt the same. Raises UserError."""
+    if not words:
+        raise UserError("no command", "it comes behind --", USAGE)
+    verb, arguments = words[0], list(words[1:])
+    if verb not in (*_READERS, *USES_RUNS):
+        raise UserError(verb, "cannot be submitted", f"choose one of {', '.join([*_READERS, *USES_RUNS])}")
+    if verb in USES_RUNS:
+        options = parse_verb(import_module(f"ray_jobs.{verb}").Options, arguments, f"aign {verb}")
+        places = {name: value for name, value in dataclasses.asdict(options).items() if name != "device"}
+        return Command(tuple(words), checked_name(name or new_name(verb)), (), _named(places))
+    run, _ = split_option("--name", arguments)
+    if run is None:
+        run = name or new_name(verb)
+        arguments += ["--name", run]
+    jobs, places = _READERS[verb](arguments)
+    return Command((verb, *arguments), checked_name(name or run), tuple(jobs), _named(places) | places_in(arguments))
 
 
-def describe(one: Submitted, there: Where) -> str:
-    """How an attempt stands, and what can be done."""
-    if not one.is_over or not one.status:
-        return str(one)
-    began = one.job.driver_exit_code is not None or one.job.status == "STOPPED"
-    reason = "" if began else f" ({last_line(one.job.message or '')})"  # else its log has told
-    return f"{one}{reason}; to go on: {again('resume', one, there)}"
+def _train(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
+    return [parse(arguments).job], {}
 
 
-def again(verb: str, one: Submitted, there: Where) -> str:
-    """A command about a submission."""
-    where = f" --cluster {plain_endpoint(there.cluster)}" if there.cluster else ""
-    return f"aign jobs {verb} {one.submission.name}{where}"
+def _sweep(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
+    planned = sweep.plan(arguments)
+    return [planned.job], {"--space-file": planned.options.space_file}
+
+
+def _compare(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
+    options, rest = split_options(compare.Options, arguments, "aign compare")
+    return [arm.job for arm in compare.plan(options, rest)], {"--json": options.json and options.json.place}
+
+
+def _compress(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
+    """What is to be compressed decides the rest; it is opened there."""
+    if arguments[0].startswith("-"):
+        raise UserError(arguments[0], "a run comes first", "aign compress RUN [options]")
+    return [], {"RUN": arguments[0]}
+
+
+_READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
+    "train": _train,
+    "sweep": _sweep,
+    "compare": _compare,
+    "compress": _compress,
+}
+
+
+def _named(places: dict[str, Any]) -> dict[str, str]:
+    kinds = str | Path | OutputFile | OutputFolder
+    return {option: str(place) for option, place in places.items() if isinstance(place, kinds)}
 
 
 if __name__ == "__main__":

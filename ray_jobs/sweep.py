@@ -3,20 +3,21 @@
 All other options are those of ``train`` and hold for every trial. The same command goes on where it was stopped.
 """
 
-from ray_jobs.console import run_command
-from ray_jobs.devices import with_device
-from ray_jobs.display import Bars
-from ray_jobs.launch import start_ray
-from ray_jobs.preflight import check, say_dry
-from ray_jobs.ray_environment import check_ray
-from ray_jobs.stopping import Stopped, StopSignal
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.display import Bars
+from ray_jobs.cli.preflight import check, say_dry
+from ray_jobs.launch.devices import with_device
+from ray_jobs.launch.ray_environment import check_ray
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import start_ray
 from ray_jobs.sweeps.book import Book, Record
 from ray_jobs.sweeps.checks import check_trials
 from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
 from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
-from ray_jobs.telling import harmless
+from ray_jobs.worker.best_effort import harmless
+from ray_jobs.worker.stopped import Stopped
 
 AGAIN = "the same command goes on from there"
 

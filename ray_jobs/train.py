@@ -1,15 +1,15 @@
 """Train a task: ``python -m ray_jobs.train TASK [--preset NAME] [options]``."""
 
-from ray_jobs.console import run_command
-from ray_jobs.display import Bars
-from ray_jobs.launch import launch
-from ray_jobs.options import parse
-from ray_jobs.preflight import check, say_dry
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.display import Bars
+from ray_jobs.cli.options import parse
+from ray_jobs.cli.preflight import check, say_dry
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import launch
 from ray_jobs.reports.estimate import estimate, to_do
-from ray_jobs.runs import finished_export
-from ray_jobs.stopping import StopSignal
-from ray_jobs.telling import harmless
-from ray_jobs.waiting_room import waits_here
+from ray_jobs.runs.folder import finished_export
+from ray_jobs.storage.waiting_room import waits_here
+from ray_jobs.worker.best_effort import harmless
 
 
 def command(argv: list[str]) -> None:

@@ -104,9 +104,9 @@ def ray_local(object_store):
     import ray
 
     from aign.training.run_config import RunConfig
-    from ray_jobs.job import Job, Placement
-    from ray_jobs.launch import start_ray
-    from ray_jobs.stopping import StopSignal
+    from ray_jobs.launch.signals import StopSignal
+    from ray_jobs.launch.start import start_ray
+    from ray_jobs.runs.job import Job, Placement
 
     start_ray(Job(run=RunConfig.of("pose"), placement=Placement(), name="tests"), StopSignal())
     yield

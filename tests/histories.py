@@ -23,7 +23,7 @@ from aign.training.loop import train
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.workers import rank, world_size
-from ray_jobs.engines import DeepSpeedEngine
+from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
 
 ROOT = Path(__file__).parents[1]
 STEPS, BATCH_SIZE = 20, 8

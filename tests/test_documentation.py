@@ -20,8 +20,8 @@ from aign.data.h36m import SKELETON
 from aign.tasks import TASKS
 from docs.generate_options import page as options_page
 from docs.record_results import PAGES, with_tables
-from ray_jobs.console import main
-from ray_jobs.options import parse, parse_verb, split_options
+from ray_jobs.cli.console import main
+from ray_jobs.cli.options import parse, parse_verb, split_options
 from ray_jobs.sweeps.plan import plan
 from tests.ray_jobs.submissions.fake_cluster import FakeCluster
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from aign.errors import UserError
 from aign.evaluation.result import readable
-from ray_jobs.display import measured_on
+from ray_jobs.cli.display import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve
 from ray_jobs.reports.plots import Line, Panel, small_multiples, style, words

@@ -14,8 +14,8 @@ from typing_extensions import TypedDict
 from aign.errors import UserError
 from aign.stored import read_json
 from aign.trained import StoredEvaluation
-from ray_jobs.events import MACHINE_METRICS
-from ray_jobs.storage import Store
+from ray_jobs.storage.store import Store
+from ray_jobs.worker.events import MACHINE_METRICS
 
 READERS = 16
 """Parts that are read at a time: a long run in an object store has thousands of them."""

@@ -8,7 +8,7 @@ from typing import Any
 from aign.errors import UserError
 from aign.evaluation.result import readable
 from aign.training.run_config import find_task
-from ray_jobs.display import measured_on
+from ray_jobs.cli.display import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import Panel, small_multiples, words
 from ray_jobs.reports.stored import StoredRun, duration

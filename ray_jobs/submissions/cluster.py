@@ -12,9 +12,9 @@ from ray.job_submission import JobSubmissionClient
 
 from aign.errors import UserError, last_line
 from aign.store_errors import plain_endpoint
-from ray_jobs.devices import num_fitting
-from ray_jobs.job import Job, Placement
-from ray_jobs.ray_environment import how_to_give_a_token, named_token
+from ray_jobs.launch.devices import num_fitting
+from ray_jobs.launch.ray_environment import how_to_give_a_token, named_token
+from ray_jobs.runs.job import Job, Placement
 from ray_jobs.submissions.submission import Submitted, submitted
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"

@@ -1,25 +1,17 @@
 """The command that is to run on a cluster, as far as it can be understood and checked before it is there."""
 
-import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 from aign.errors import UserError
-from ray_jobs import compare, sweep
-from ray_jobs.continuing import check_same_run
-from ray_jobs.job import Job, new_name
-from ray_jobs.options import parse, parse_verb, places_in, split_option, split_options
-from ray_jobs.outputs import OutputFile, OutputFolder
-from ray_jobs.preflight import check_engine, check_store
-from ray_jobs.storage import Store
+from ray_jobs.cli.preflight import check_engine, check_store
+from ray_jobs.runs.job import Job
+from ray_jobs.runs.same_run import check_same_run
+from ray_jobs.storage.store import Store
 
 USAGE = "aign submit [options] -- VERB ..."
-USES_RUNS = ("evaluate", "predict", "export", "sensitivity")
 
 
 @dataclass(frozen=True)
@@ -63,60 +55,8 @@ class Command:
         return known
 
 
-def read_command(words: Sequence[str], name: str | None) -> Command:
-    """Understand a command; a run without a name gets one, for every attempt the same. Raises UserError."""
-    if not words:
-        raise UserError("no command", "it comes behind --", USAGE)
-    verb, arguments = words[0], list(words[1:])
-    if verb not in (*_READERS, *USES_RUNS):
-        raise UserError(verb, "cannot be submitted", f"choose one of {', '.join([*_READERS, *USES_RUNS])}")
-    if verb in USES_RUNS:
-        options = parse_verb(import_module(f"ray_jobs.{verb}").Options, arguments, f"aign {verb}")
-        places = {name: value for name, value in dataclasses.asdict(options).items() if name != "device"}
-        return Command(tuple(words), _checked_name(name or new_name(verb)), (), _named(places))
-    run, _ = split_option("--name", arguments)
-    if run is None:
-        run = name or new_name(verb)
-        arguments += ["--name", run]
-    jobs, places = _READERS[verb](arguments)
-    return Command((verb, *arguments), _checked_name(name or run), tuple(jobs), _named(places) | places_in(arguments))
-
-
-def _train(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    return [parse(arguments).job], {}
-
-
-def _sweep(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    planned = sweep.plan(arguments)
-    return [planned.job], {"--space-file": planned.options.space_file}
-
-
-def _compare(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    options, rest = split_options(compare.Options, arguments, "aign compare")
-    return [arm.job for arm in compare.plan(options, rest)], {"--json": options.json and options.json.place}
-
-
-def _compress(arguments: list[str]) -> tuple[list[Job], dict[str, Any]]:
-    """What is to be compressed decides the rest; it is opened there."""
-    if arguments[0].startswith("-"):
-        raise UserError(arguments[0], "a run comes first", "aign compress RUN [options]")
-    return [], {"RUN": arguments[0]}
-
-
-_READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
-    "train": _train,
-    "sweep": _sweep,
-    "compare": _compare,
-    "compress": _compress,
-}
-
-
-def _named(places: dict[str, Any]) -> dict[str, str]:
-    kinds = str | Path | OutputFile | OutputFolder
-    return {option: str(place) for option, place in places.items() if isinstance(place, kinds)}
-
-
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name, if a submission may have it. Raises UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         reason = "a submission has letters, digits and . _ - in its name"
         raise UserError(f"--name {name}", reason, f"give another one before the command: {USAGE}")

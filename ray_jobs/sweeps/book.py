@@ -20,9 +20,9 @@ from typing_extensions import TypedDict
 
 from aign.errors import UserError
 from aign.stored import read_json
-from ray_jobs.attempts import Attempt
-from ray_jobs.spool import Spool
-from ray_jobs.storage import Store, StoreAway
+from ray_jobs.storage.attempts import Attempt
+from ray_jobs.storage.spool import Spool
+from ray_jobs.storage.store import Store, StoreAway
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
 

@@ -17,13 +17,13 @@ from aign.errors import NotTrainable, UserError
 from aign.options import Seed, Steps, absolute
 from aign.stored import read_json
 from aign.training.run_config import RunConfig, StoredRunConfig, find_task
-from ray_jobs import compress_options
-from ray_jobs import options as train_options
-from ray_jobs.job import Job, Placement
-from ray_jobs.options import DryRun, places_in, spelling, split_option, split_options
-from ray_jobs.preflight import check_engine
-from ray_jobs.runs import differences, read_export
-from ray_jobs.storage import Store
+from ray_jobs.cli import compress_options
+from ray_jobs.cli import options as train_options
+from ray_jobs.cli.options import DryRun, places_in, spelling, split_option, split_options
+from ray_jobs.cli.preflight import check_engine
+from ray_jobs.runs.folder import differences, read_export
+from ray_jobs.runs.job import Job, Placement
+from ray_jobs.storage.store import Store
 from ray_jobs.sweeps.space import Point, Space
 
 COMPRESS = "compress"

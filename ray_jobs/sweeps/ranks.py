@@ -10,8 +10,8 @@ from aign.compression.ranks import Ranks, uniform_within_macs
 from aign.compression.sensitivity import Curves, ranks_within_macs
 from aign.compression.source import Source
 from aign.errors import UserError
-from ray_jobs.beginning import split_address
-from ray_jobs.compress_options import opened
+from ray_jobs.cli.compress_options import opened
+from ray_jobs.runs.warm_start import split_address
 from ray_jobs.sweeps.plan import COMPRESS, Sweep
 from ray_jobs.sweeps.space import Point
 

@@ -5,7 +5,7 @@ from statistics import mean
 
 from rich.table import Table
 
-from ray_jobs.display import measured_on, spread
+from ray_jobs.cli.display import measured_on, spread
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 

@@ -21,14 +21,15 @@ from ray import tune
 from ray.tune.result import DONE
 
 from aign.errors import NotTrainable, UserError
-from ray_jobs.attempts import AlreadyRuns
-from ray_jobs.checkpoints import STATE_FILE, checkpoint_steps, fetch_checkpoint, folder_name
-from ray_jobs.events import Event
-from ray_jobs.launch import launch
-from ray_jobs.stopping import Stopped, StopSignal
-from ray_jobs.storage import Store, StoreAway
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import launch
+from ray_jobs.launch.threads import in_thread
+from ray_jobs.runs.checkpoints import STATE_FILE, checkpoint_steps, fetch_checkpoint, folder_name
+from ray_jobs.storage.attempts import AlreadyRuns
+from ray_jobs.storage.store import Store, StoreAway
 from ray_jobs.sweeps.plan import Sweep, trial_folder
-from ray_jobs.threads import in_thread
+from ray_jobs.worker.events import Event
+from ray_jobs.worker.stopped import Stopped
 
 POINTER = "path.json"
 SECONDS_TO_STOP = 120.0

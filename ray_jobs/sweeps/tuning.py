@@ -15,8 +15,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTra
 from ray.tune.search import BasicVariantGenerator
 
 from aign.errors import last_line
-from ray_jobs.ray_internals import ENV_VARS_TO_PROPAGATE
-from ray_jobs.stopping import StopSignal
+from ray_jobs.launch.ray_internals import ENV_VARS_TO_PROPAGATE
+from ray_jobs.launch.signals import StopSignal
 from ray_jobs.sweeps.book import Book, Record, Status
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.ranks import first_points

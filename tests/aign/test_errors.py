@@ -32,8 +32,8 @@ def test_words_of_other_programs_and_misspelt_ones(word, known, expected):
 def test_words_of_other_programs_name_options_that_there_are():
     from aign.tasks import TASKS
     from aign.training.config import TrainingConfig
-    from ray_jobs.job import Placement
     from ray_jobs.predict import Options
+    from ray_jobs.runs.job import Placement
     from ray_jobs.sweeps.plan import Options as Search
 
     kinds = (TrainingConfig, Placement, Options, Search, *(task.Config for task in TASKS.values()))

@@ -19,7 +19,7 @@ from aign.training.config import TrainingConfig
 from aign.training.players import make_engines
 from aign.training.step import Batch, adversarial_step
 from aign.training.workers import world_size
-from ray_jobs.engines import DeepSpeedEngine
+from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
 from tests.own_networks import with_own_networks
 
 Step = Callable[[Batch], Terms]

@@ -20,10 +20,10 @@ from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import Engines, adversarial_step
 from aign.training.workers import world_size
-from ray_jobs.engines import DeepSpeedEngine
-from ray_jobs.job import Job, Placement
-from ray_jobs.recorder import RunRecorder, RunWriter
-from ray_jobs.spool import Spool
+from ray_jobs.runs.job import Job, Placement
+from ray_jobs.storage.spool import Spool
+from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
+from ray_jobs.worker.recorder import RunRecorder, RunWriter
 from tests.benchmarks.processes import join, rounds_for, seconds_of
 
 STRETCH, NUM_BATCHES, SECONDS = 100, 8, 50.0

@@ -24,7 +24,7 @@ from aign.training.workers import mean_over_workers, world_size
 from tests.benchmarks.contestants import TEXTBOOK, Step, contestant, contestants, with_own_networks
 from tests.benchmarks.processes import join, rounds_for, seconds_of
 from tests.benchmarks.traffic import Traffic
-from tests.ray_jobs.engine_worker import add_rounding_error
+from tests.ray_jobs.worker.engine_worker import add_rounding_error
 
 NUM_BATCHES = 4
 SAME_UNTIL = 3

@@ -17,7 +17,7 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 from cluster.render import values
-from ray_jobs.job import GIB, Placement
+from ray_jobs.runs.job import GIB, Placement
 
 CLOUDS = ("aws", "gcp")
 

@@ -21,7 +21,7 @@ from ray.autoscaler.tags import NODE_KIND_WORKER, TAG_RAY_LAUNCH_CONFIG, TAG_RAY
 from aign.data.cache import made_once
 from aign.errors import UserError
 from cluster.render import values
-from ray_jobs.storage import Store
+from ray_jobs.storage.store import Store
 from tests.object_store import KEYS, serve
 
 AWS = values()["aws"]

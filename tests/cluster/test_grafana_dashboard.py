@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from ray_jobs.gauges import GAUGES, OWN_TAG, TAGS
+from ray_jobs.worker.gauges import GAUGES, OWN_TAG, TAGS
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "cluster/grafana_dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]

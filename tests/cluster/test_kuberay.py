@@ -15,8 +15,8 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
 from cluster.render import values
 from ray_jobs import train
-from ray_jobs.job import GIB
-from ray_jobs.options import parse
+from ray_jobs.cli.options import parse
+from ray_jobs.runs.job import GIB
 
 KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs"}
 MANIFESTS = ("kuberay/raycluster.yaml", "kuberay/rayjob.yaml")

@@ -8,8 +8,8 @@ import pytest
 from ray.scripts.scripts import cli
 
 from cluster.render import values
-from ray_jobs.console import main
-from ray_jobs.options import parse
+from ray_jobs.cli.console import main
+from ray_jobs.cli.options import parse
 from tests.ray_jobs.submissions.fake_cluster import FakeCluster
 
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from ray_jobs.attempts import ATTEMPTS
-from ray_jobs.gauges import GAUGES
+from ray_jobs.storage.attempts import ATTEMPTS
 from ray_jobs.sweeps.book import read_records
+from ray_jobs.worker.gauges import GAUGES
 from tests.clusters import samples
 from tests.clusters.hosts import GATEWAY, Host, hosts
 from tests.clusters.prometheus import Prometheus

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from aign.errors import UserError
-from ray_jobs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
-from ray_jobs.storage import Store
+from ray_jobs.runs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
+from ray_jobs.storage.store import Store
 from tests.faults.proxy import Proxy
 
 STEPS, CHECKPOINT_EVERY, LOG_EVERY = 200, 20, 5
@@ -267,7 +267,7 @@ class Run:
 
     def command_to_send_the_rest(self) -> list[str]:
         """What the run says to do with results that wait; as Python's arguments."""
-        match = re.search(r"send them with: python (-m ray_jobs\.spool \S+)", self.said())
+        match = re.search(r"send them with: python (-m ray_jobs\.storage\.spool \S+)", self.said())
         if not match:
             raise Unexpected(f"did not say where results wait: {self.last_line()}")
         return match[1].split()

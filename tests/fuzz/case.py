@@ -113,7 +113,7 @@ def fixed(make: Callable[..., Call], *values: Any, **about: Any) -> Lay:
 
 
 def _run_command(argv: Sequence[str]) -> None:
-    from ray_jobs.console import main
+    from ray_jobs.cli.console import main
 
     sys.argv = ["aign", *argv]
     main()

@@ -74,7 +74,7 @@ def warm() -> None:
     import torch
 
     import aign.tasks.pose
-    from ray_jobs.console import VERBS
+    from ray_jobs.cli.console import VERBS
 
     for module in ("aign.notebook", "ray_jobs.sweeps.tuning", *(f"ray_jobs.{verb}" for verb in VERBS)):
         import_module(module)

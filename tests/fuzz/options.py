@@ -31,7 +31,7 @@ def fields(task: str) -> list[tuple[type, dataclasses.Field, Any]]:
     """All options of a task's runs with their types."""
     from aign.training.config import TrainingConfig
     from aign.training.run_config import find_task
-    from ray_jobs.job import Placement
+    from ray_jobs.runs.job import Placement
 
     kinds = (find_task(task).Config, TrainingConfig, Placement)
     hints = {kind: get_type_hints(kind) for kind in kinds}

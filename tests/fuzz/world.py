@@ -22,7 +22,7 @@ _folder: Path | None = None
 
 def build(folder: Path) -> None:
     """Train the runs, with this process's own commands."""
-    from ray_jobs.console import run_command
+    from ray_jobs.cli.console import run_command
     from ray_jobs.train import command as train
 
     global _folder

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ray_jobs.engines import import_deepspeed
+from ray_jobs.worker.deepspeed_engine import import_deepspeed
 from tests.gpu.parts import Check, Place, Verdict
-from tests.ray_jobs.engine_matrix import MOMENTS, WEIGHTS, Result, labels
-from tests.ray_jobs.engine_worker import CASES, PLAIN, ROUNDED, train_all
+from tests.ray_jobs.worker.engine_matrix import MOMENTS, WEIGHTS, Result, labels
+from tests.ray_jobs.worker.engine_worker import CASES, PLAIN, ROUNDED, train_all
 
 BOUND = 1e-5
 """Of the weights' distance from plain PyTorch's, in parts of their length; where one rounding error is carried further

@@ -69,7 +69,7 @@ def _pristine(place: Place, task: str) -> Task:
 
 def deepspeed(place: Place, task: str, zero_stage: int, *, offload: bool = False) -> MakeEngine:
     """Makes DeepSpeed's engines of a task for one worker."""
-    from ray_jobs.engines import DeepSpeedEngine  # DeepSpeed's device is that of the process
+    from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine  # DeepSpeed's device is that of the process
 
     size = (SMALL if place.small else LARGE)[task]["batch_size"]
     return partial(DeepSpeedEngine, zero_stage=zero_stage, micro_batch_size=size, offload=offload)

@@ -12,7 +12,7 @@ from aign.data.streams import rows
 from aign.trained import Trained
 from aign.training.engine import TorchEngine
 from aign.training.loop import Progress
-from ray_jobs.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from ray_jobs.runs.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from tests.gpu.learning import Learner, at_most, deepspeed
 from tests.gpu.parts import Check, Place, Verdict
 

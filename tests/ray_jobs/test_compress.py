@@ -10,9 +10,9 @@ from PIL import Image
 
 import aign
 from ray_jobs import compress, evaluate, export, predict, sensitivity, sweep, train
-from ray_jobs.compress_options import parse_compression
-from ray_jobs.compression import parts_before
-from ray_jobs.launch import launch
+from ray_jobs.cli.compress_options import parse_compression
+from ray_jobs.launch.start import launch
+from ray_jobs.runs.compression_rounds import parts_before
 
 TINY = shlex.split("--num-images 200 --num-test 100 --width 4 --num-blocks 1 --batch-size 16 --steps 6 --workers 0")
 THINNER = shlex.split("--flops 0.5 --steps 10 --workers 0 --log-every 2")

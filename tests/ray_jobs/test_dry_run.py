@@ -10,8 +10,8 @@ from aign.options import annotations_of
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from ray_jobs import train
-from ray_jobs.console import run_command
-from ray_jobs.options import spelling
+from ray_jobs.cli.console import run_command
+from ray_jobs.cli.options import spelling
 
 NUM_DRAWS, NUM_CHANGES = 3, 3
 SMALL_NUMBERS = (0, 0.1, 0.5, 1, 2, 3, 8, 11, 16, 48)

@@ -8,8 +8,8 @@ import torch
 
 import aign
 from ray_jobs import export, train
-from ray_jobs.runs import open_run
-from ray_jobs.storage import Store
+from ray_jobs.runs.folder import open_run
+from ray_jobs.storage.store import Store
 
 FILES = ["README.md", "config.json", "generator.onnx", "generator.safetensors", "onnx.json"]
 

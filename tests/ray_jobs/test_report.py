@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from ray_jobs import report, train
-from ray_jobs.storage import Store
+from ray_jobs.storage.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import torch
 import aign
 from aign.data.keypoint_files import read_keypoints
 from ray_jobs import compare, evaluate, predict, train
-from ray_jobs.checkpoints import checkpoint_steps
-from ray_jobs.launch import launch, start_ray
-from ray_jobs.options import parse
-from ray_jobs.stopping import StopSignal
-from ray_jobs.storage import Store
+from ray_jobs.cli.options import parse
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.launch.start import launch, start_ray
+from ray_jobs.runs.checkpoints import checkpoint_steps
+from ray_jobs.storage.store import Store
 
 PLAIN = ("--workers", "0")
 LOGGED_STEPS = [2, 4, 6, 8, 10, 12]

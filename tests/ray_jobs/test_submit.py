@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from ray_jobs import jobs, submit
-from ray_jobs.checkpoints import checkpoint_steps
-from ray_jobs.console import run_command
-from ray_jobs.storage import Store
+from ray_jobs.cli.console import run_command
+from ray_jobs.runs.checkpoints import checkpoint_steps
+from ray_jobs.storage.store import Store
 from ray_jobs.submissions import following
 from tests.object_store import KEYS, files_with, free_port
 

@@ -5,7 +5,7 @@ import signal
 import time
 from random import Random
 
-from ray_jobs.checkpoints import STATE_FILE
+from ray_jobs.runs.checkpoints import STATE_FILE
 from tests.faults import machines
 from tests.faults.proxy import Break, Trap
 from tests.faults.run import CHECKPOINT_EVERY, Unexpected

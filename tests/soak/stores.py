@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from ray_jobs.checkpoints import STATE_FILE, folder_name
+from ray_jobs.runs.checkpoints import STATE_FILE, folder_name
 from tests.faults import damage
 from tests.faults.proxy import SLOW_DOWN, Answer, Break, Refuse, Request, Rule, Trap, is_removal, refuse, throttle
 from tests.faults.run import Unexpected

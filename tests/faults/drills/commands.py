@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from ray_jobs.checkpoints import checkpoint_steps
+from ray_jobs.runs.checkpoints import checkpoint_steps
 from tests.faults.drills.drill import MOMENT, drill
 from tests.faults.proxy import Refuse
 from tests.faults.run import STEPS, Run

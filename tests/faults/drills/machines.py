@@ -2,7 +2,7 @@
 
 import time
 
-from ray_jobs.checkpoints import STATE_FILE, folder_name
+from ray_jobs.runs.checkpoints import STATE_FILE, folder_name
 from tests.faults import machines
 from tests.faults.drills.drill import MOMENT, Skipped, drill
 from tests.faults.proxy import Break, Request, Trap

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from ray_jobs.checkpoints import STATE_FILE, folder_name
+from ray_jobs.runs.checkpoints import STATE_FILE, folder_name
 from tests.faults import damage
 from tests.faults.drills.drill import MOMENT, drill
 from tests.faults.proxy import Break, Refuse, Request, Trap, is_removal, lacks_md5, refuse, throttle

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from ray_jobs import compare, train
-from ray_jobs.options import parse
+from ray_jobs.cli.options import parse
 from ray_jobs.reports.estimate import estimate, to_do
 
 LIKE = ["--batch-size", "32", "--steps", "60"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ray_jobs import jobs, submit
+from ray_jobs.submissions import watch
 from ray_jobs.submissions.cluster import Cluster
 from ray_jobs.submissions.command import Command
 
@@ -26,7 +27,7 @@ class FakeCluster(Cluster):
         for module in (submit, jobs):
             monkeypatch.setattr(module, "connect", lambda address: self)
         monkeypatch.setattr(Command, "check_storage", lambda command, same_credentials: [])
-        monkeypatch.setattr(submit, "follow", lambda cluster, job_id: self.end(job_id, "SUCCEEDED"))
+        monkeypatch.setattr(watch, "follow", lambda cluster, job_id: self.end(job_id, "SUCCEEDED"))
 
     def end(self, job_id, status):
         (job,) = (job for job in self.jobs if job.submission_id == job_id)

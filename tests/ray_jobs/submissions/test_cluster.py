@@ -9,7 +9,7 @@ import pytest
 from ray.job_submission import JobStatus
 
 from aign.errors import UserError
-from ray_jobs.job import GIB, Job, Placement, Workers
+from ray_jobs.runs.job import GIB, Job, Placement, Workers
 from ray_jobs.submissions import cluster as clusters
 from ray_jobs.submissions import following
 from ray_jobs.submissions.cluster import Cluster, ClusterAway, connect

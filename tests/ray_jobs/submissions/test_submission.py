@@ -14,10 +14,10 @@ import pytest
 import aign
 import ray_jobs
 from ray_jobs import jobs, submit
-from ray_jobs.submissions.command import read_command
 from ray_jobs.submissions.driver import ENVIRONMENT_FILE, load_environment
 from ray_jobs.submissions.package import pack
 from ray_jobs.submissions.submission import Submission, Submitted, submitted
+from ray_jobs.submit import read_command
 from tests.ray_jobs.submissions.fake_cluster import FakeCluster, Status
 
 FACES = ["train", "superres", "--data", "folder", "--storage", "s3://bucket/runs"]

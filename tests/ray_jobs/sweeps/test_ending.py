@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from aign.errors import NotTrainable, UserError
-from ray_jobs.attempts import AlreadyRuns, Superseded
-from ray_jobs.spool import Spool
-from ray_jobs.stopping import Stopped, StopSignal
-from ray_jobs.storage import StoreAway
+from ray_jobs.launch.signals import StopSignal
+from ray_jobs.storage.attempts import AlreadyRuns, Superseded
+from ray_jobs.storage.spool import Spool
+from ray_jobs.storage.store import StoreAway
 from ray_jobs.sweep import check_end
 from ray_jobs.sweeps import trial as trials
 from ray_jobs.sweeps import tuning
@@ -18,6 +18,7 @@ from ray_jobs.sweeps.book import Book, Record, read_records
 from ray_jobs.sweeps.plan import plan
 from ray_jobs.sweeps.trial import Trial
 from ray_jobs.sweeps.tuning import EndOfSweep
+from ray_jobs.worker.stopped import Stopped
 
 RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0"]
 ENVIRONMENT = [

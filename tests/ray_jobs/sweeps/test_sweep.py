@@ -17,8 +17,8 @@ import pytest
 import ray
 
 from ray_jobs import report
-from ray_jobs.console import run_command
-from ray_jobs.storage import Store
+from ray_jobs.cli.console import run_command
+from ray_jobs.storage.store import Store
 from ray_jobs.sweep import command
 from ray_jobs.train import command as train
 from tests.object_store import KEYS, files_with

@@ -1,0 +1,1 @@
+"""The command line: options, checks before a start, what a person sees."""

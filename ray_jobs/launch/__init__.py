@@ -1,0 +1,1 @@
+"""Starting a run here or on a Ray cluster, and ending it early."""
