@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 	$(BIN)/aign train pose --preset aign --steps 2000 --workers 2 --storage runs
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -39,13 +40,30 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """With ``-n 2 --dist loadgroup`` one process runs all files that start Ray; the others are shared by file.
+    """Files that start Ray come first, and those that are long after them: the last files to run are short ones."""
+    marked = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("ray", "long")}
+    items.sort(key=lambda item: (item.path not in marked["ray"], item.path not in marked["long"]))
 
-    A Ray waits more than it computes, and two of them would want four cores.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``-n 2`` one process runs all files that start Ray; the other files are shared between both.
+
+    A Ray waits more than it computes, and two of them would want four cores. A file is whole in one process, because
+    its fixtures may be dear.
     """
-    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def scope(file):
+        return "ray" if "pytest.mark.ray" in (config.rootpath / file).read_text() else file
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return scope(nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import pytest
 from tests.ray_jobs.worker.engine_matrix import BUFFERS, MOMENTS, NUM_WORKERS, WEIGHTS, labels, result, train_all
 from tests.ray_jobs.worker.engine_worker import CASES, CONTINUED, cases
 
+pytestmark = pytest.mark.long
+
 HALF = ("bf16", "fp16")
 ARMS = [(n, case, label) for n in NUM_WORKERS for case in cases(n) for label in labels(n, case)]
 
