@@ -110,7 +110,8 @@ def test_an_option_goes_before_the_environment(dashboard, monkeypatch):
 # --- its token -------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_is_asked_for(dashboard):
+def test_a_token_is_asked_for(dashboard, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))  # this user may have one
     with pytest.raises(UserError, match="asks for a token, and none was found; set RAY_AUTH_MODE=token"):
         connect(dashboard(guarded))
 
