@@ -72,6 +72,16 @@ def test_the_library_knows_no_jobs(package):
     assert [module for module, names in library.items() if package in {name.split(".")[0] for name in names}] == []
 
 
+def test_the_control_actor_waits_for_no_pytorch():
+    """It passes events on; what they hold must not make it import what takes seconds."""
+    reached, new = set(), {"ray_jobs.launch.control_actor"}
+    while new:
+        reached |= new
+        new = {other for module in new for other in modules(IMPORTS[module])} - reached
+    assert "ray_jobs.worker.events" in reached
+    assert [module for module in reached if "torch" in {name.split(".")[0] for name in IMPORTS[module]}] == []
+
+
 def test_no_circle():
     try:
         order = list(TopologicalSorter({module: modules(names) for module, names in IMPORTS.items()}).static_order())

@@ -1,12 +1,9 @@
-"""The metrics of an evaluation, with what they were measured on."""
+"""The metrics of an evaluation, with what they were measured on. Imported by processes that have no need of PyTorch."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from torch import Tensor
-
-from aign.data.streams import rows
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +21,15 @@ class Evaluation:
     """The same metrics for parts of the split (an action, a sequence)."""
 
     @classmethod
-    def of_means(cls, measured: Mapping[str, Tensor], *, data: str, split: str) -> "Evaluation":
-        """Means over samples: of what is measured by name, and of floors' numbers by ``FLOOR/NAME``."""
+    def of_means(cls, measured: Mapping[str, Any], *, data: str, split: str) -> "Evaluation":
+        """Means over samples: of what is measured by name, a tensor each, and of floors' numbers by ``FLOOR/NAME``."""
         by_owner: dict[str, dict[str, float]] = {"": {}}
         for path, values in measured.items():
             owner, _, name = path.rpartition("/")
             by_owner.setdefault(owner, {})[name] = values.double().mean().item()
         metrics = by_owner.pop("")
-        return cls(data=data, split=split, num_samples=rows(measured), metrics=metrics, floors=by_owner)
+        num_samples = len(next(iter(measured.values())))
+        return cls(data=data, split=split, num_samples=num_samples, metrics=metrics, floors=by_owner)
 
 
 def readable(value: float, like: float | None = None) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import mean, stdev
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.evaluation.result import readable
-from ray_jobs.worker.events import MACHINE_METRICS, Event
+from ray_jobs.worker.events import Evaluated, Event, Message, PictureSaved, Progressed
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -55,26 +56,26 @@ class RunView:
         self._last_line = 0.0
 
     def show(self, event: Event) -> None:
-        if event["kind"] == "progress":
-            self._progress(event)
-        elif event["kind"] == "evaluation":
-            self.evaluation = event["evaluation"]
-            metrics = "  ".join(f"{k} {readable(v)}" for k, v in event["evaluation"]["metrics"].items())
-            self.bars.say(f"{self.prefix}step {event['step']}  test  {metrics}")
-        elif event["kind"] == "picture":
-            self.picture = event["path"]
-        elif event["kind"] == "say":
-            self.bars.say(event["text"])
+        match event:
+            case Progressed():
+                self._progress(event)
+            case Evaluated(step, evaluation):
+                self.evaluation = asdict(evaluation)
+                metrics = "  ".join(f"{k} {readable(v)}" for k, v in evaluation.metrics.items())
+                self.bars.say(f"{self.prefix}step {step}  test  {metrics}")
+            case PictureSaved(uri):
+                self.picture = uri
+            case Message(text):
+                self.bars.say(text)
 
-    def _progress(self, event: Event) -> None:
-        self.bars.progress.update(self.row, completed=min(event["clock"], self.steps), stage=event["stage"])
+    def _progress(self, event: Progressed) -> None:
+        self.bars.progress.update(self.row, completed=min(event.clock, self.steps), stage=event.stage)
         now = time.monotonic()
         if now - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = now
-            values = event["values"]
-            terms = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if k not in MACHINE_METRICS)
-            speed = f"{values['samples_per_second']:,.0f} samples/s"
-            self.bars.say(f"{self.prefix}step {event['step']}/{self.steps}  {event['stage']}  {terms}  {speed}")
+            terms = "  ".join(f"{name} {value:.3g}" for name, value in event.terms.items())
+            speed = f"{event.values['samples_per_second']:,.0f} samples/s"
+            self.bars.say(f"{self.prefix}step {event.step}/{self.steps}  {event.stage}  {terms}  {speed}")
 
     def report(self) -> None:
         """The final table, and where the last picture is."""

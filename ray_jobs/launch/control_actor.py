@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aign.training.notice import Notice
 from ray_jobs.storage.attempts import AlreadyRuns
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import Event, WorkersStarting
 
 SECONDS_TO_ABORT = 2.0
 
@@ -56,7 +56,7 @@ class Mailbox:
     async def begin(self) -> None:
         """A new group of workers starts: what its forerunners were to save is done or lost; STOP stays."""
         self._notice = Notice.STOP if self._notice == Notice.STOP else Notice.NONE
-        self._events.append({"kind": "starting"})
+        self._events.append(WorkersStarting())
 
     async def notice_above(self, heard: Notice) -> Notice:
         """The first notice that is more urgent than ``heard``, when there is one."""

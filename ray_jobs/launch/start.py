@@ -20,7 +20,7 @@ from ray_jobs.runs.compression_rounds import parts_before
 from ray_jobs.runs.folder import finished_export
 from ray_jobs.runs.job import Job
 from ray_jobs.worker.best_effort import harmless
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import Event, Message
 from ray_jobs.worker.stopped import Stopped
 from ray_jobs.worker.worker import Ended, run_worker
 
@@ -57,10 +57,10 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
         start_ray(job, stop)
     job, known = with_device(job)
     for text in known:
-        show({"kind": "say", "text": text})
+        show(Message(text))
     for part in parts_before(job):
         if finished_export(part) is None:
-            launch(part, partial(_show_words, show), stop)
+            launch(part, partial(_show_message, show), stop)
     try:
         ended = _run_here(job, show, stop) if not job.placement.workers else _run_on_ray(job, show, stop)
     except Stopped as stopped:  # by a worker, which knows no signal
@@ -71,9 +71,9 @@ def launch(job: Job, show: Callable[[Event], None], stop: StopSignal | None = No
         raise Stopped(f"{job.name} stopped at step {ended.step}", stop.signum or signal.SIGTERM)
 
 
-def _show_words(show: Callable[[Event], None], event: Event) -> None:
-    """Of a part that comes before a run only what is said: its steps and metrics are not the run's."""
-    if event["kind"] == "say":
+def _show_message(show: Callable[[Event], None], event: Event) -> None:
+    """Show the messages of a part that comes before a run; its steps and metrics are not the run's."""
+    if isinstance(event, Message):
         show(event)
 
 
@@ -138,7 +138,7 @@ def _run_here(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ende
         nonlocal said
         if stop.signum and not said:
             said = True
-            show({"kind": "say", "text": StopSignal.TEXT})
+            show(Message(StopSignal.TEXT))
         return Notice.STOP if stop.signum else Notice.NONE
 
     return run_worker(job, show, look, torch.device(job.placement.device))

@@ -31,7 +31,7 @@ from ray_jobs.runs.job import Job
 from ray_jobs.storage.attempts import record_failure
 from ray_jobs.storage.store import Store
 from ray_jobs.worker.best_effort import harmless
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import CheckpointSaved, Evaluated, Event, Message, Progressed, WorkersEnded, WorkersStarting
 from ray_jobs.worker.gauges import Gauges
 from ray_jobs.worker.stopped import Stopped
 from ray_jobs.worker.worker import Ended, run_worker
@@ -42,8 +42,6 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of workers that compute on CPUs: Ray shows a worker without GPUs all that its machine has."""
 SECONDS_TO_TRAIN = 5.0
 """How long workers that have not begun to train may take to do so and save, when a run is asked to stop."""
-TRAINS = {"starting": False, "saved": True, "progress": True, "evaluation": True}
-"""Whether there are workers that train, and save when they are asked to, by the kind of event that tells."""
 
 
 def fit(job: Job, show: Callable[[Event], None], stop: StopSignal) -> Ended:
@@ -122,7 +120,7 @@ def _train_worker(config: dict[str, Any]) -> Ended:
             mailbox.put.remote(event)
 
         ended = run_worker(job, tell, NoticeReader(mailbox).look, device)
-    ray.get(mailbox.put.remote({"kind": "ended"}))  # all events have arrived
+    ray.get(mailbox.put.remote(WorkersEnded()))  # all events have arrived
     return ended
 
 
@@ -131,19 +129,25 @@ def _watch(fitting: Future, mailbox: Any, show: Callable[[Event], None], stop: S
 
     False if it was broken off, because it was asked to stop while its workers had nothing to save yet.
     """
-    trains = over = False
+    trains = over = False  # whether workers train, and so save when they are asked to; whether they have ended
     asked: float | None = None
     while True:
         last = fitting.done()
         for event in ray.get(mailbox.take.remote()):
-            trains, over = TRAINS.get(event["kind"], trains), over or event["kind"] == "ended"
+            match event:
+                case WorkersStarting():
+                    trains = False
+                case CheckpointSaved() | Progressed() | Evaluated():
+                    trains = True
+                case WorkersEnded():
+                    over = True
             show(event)
         if last:
             return True
         if stop.signum:
             if asked is None:
                 asked = time.monotonic()
-                show({"kind": "say", "text": StopSignal.TEXT})
+                show(Message(StopSignal.TEXT))
             mailbox.notify.remote(Notice.STOP)
             may_train = trains or over or time.monotonic() - asked < SECONDS_TO_TRAIN
             if not may_train and ray.get(mailbox.break_off.remote()):

@@ -16,9 +16,9 @@ from aign.tasks.base import Task
 from aign.training.engine import EngineState, TorchEngine
 from aign.training.run_config import RunConfig
 from aign.training.step import Engines
-from ray_jobs.runs.warm_start import fetch_beginning, split_address, take_over_discriminators
-from ray_jobs.runs.job import Job
 from ray_jobs.runs.folder import deployed, open_export, read_config
+from ray_jobs.runs.job import Job
+from ray_jobs.runs.warm_start import fetch_beginning, split_address, take_over_discriminators
 from ray_jobs.storage.store import Store
 
 PROJECTION = "projection"

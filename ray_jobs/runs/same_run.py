@@ -8,10 +8,10 @@ from aign.options import changeable, schedules
 from aign.training.config import TrainingConfig
 from aign.training.loop import Progress, stage_lengths
 from aign.training.run_config import RunConfig, find_task
-from ray_jobs.storage.attempts import Recipe
 from ray_jobs.runs.checkpoints import newest_progress
-from ray_jobs.runs.job import Job
 from ray_jobs.runs.folder import differences, read_config
+from ray_jobs.runs.job import Job
+from ray_jobs.storage.attempts import Recipe
 
 
 def check_same_run(job: Job, claimed: Sequence[Recipe] = ()) -> None:

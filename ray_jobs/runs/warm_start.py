@@ -13,8 +13,8 @@ from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
 from aign.training.step import Engines
 from ray_jobs.runs.checkpoints import Checkpoint, checkpoint_steps
-from ray_jobs.runs.job import Job
 from ray_jobs.runs.folder import checkpoint_of, differences, read_config
+from ray_jobs.runs.job import Job
 from ray_jobs.storage.store import Store, StoreAway
 
 WEIGHTS = ("param/", "buffer/", "ema/")

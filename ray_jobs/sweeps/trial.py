@@ -28,7 +28,7 @@ from ray_jobs.runs.checkpoints import STATE_FILE, checkpoint_steps, fetch_checkp
 from ray_jobs.storage.attempts import AlreadyRuns
 from ray_jobs.storage.store import Store, StoreAway
 from ray_jobs.sweeps.plan import Sweep, trial_folder
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import Evaluated, Event, Progressed
 from ray_jobs.worker.stopped import Stopped
 
 POINTER = "path.json"
@@ -64,7 +64,7 @@ class Trial(tune.Trainable):
         self.config = config
         self.path = [Stretch(**stretch) for stretch in config["spec"]["path"]]
         self.last: dict[str, Any] = {"step": 0, "clock": 0}
-        self._events: queue.Queue[Event] = queue.Queue()
+        self._events: queue.Queue[Event | None] = queue.Queue()  # None at the end of a run
         self._stop = StopSignal()
         self._running: Future[bool] | None = None
 
@@ -148,17 +148,18 @@ class Trial(tune.Trainable):
                         raise
                     time.sleep(1)
         finally:
-            self._events.put({"kind": "over"})
+            self._events.put(None)
 
     def _until_evaluation(self) -> dict[str, Any] | None:
         """What the next evaluation measured; None at the run's end, whose evaluation is kept for ``_end``."""
-        while (event := self._events.get())["kind"] != "over":
-            if event["kind"] == "progress":
-                self.last |= {"clock": event["clock"]}
-            elif event["kind"] == "evaluation":
-                self.last |= self.sweep.measured(event["evaluation"]) | {"step": event["step"]}
-                if self.last["clock"] < self.sweep.job.run.training.steps:
-                    return {**self.last, "path": self._path_as_json()}
+        while event := self._events.get():
+            match event:
+                case Progressed(clock=clock):
+                    self.last |= {"clock": clock}
+                case Evaluated(step, evaluation):
+                    self.last |= self.sweep.measured(asdict(evaluation)) | {"step": step}
+                    if self.last["clock"] < self.sweep.job.run.training.steps:
+                        return {**self.last, "path": self._path_as_json()}
         return None
 
     def _end(self) -> dict[str, Any]:

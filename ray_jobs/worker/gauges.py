@@ -13,7 +13,7 @@ from typing import Any
 from ray.util.metrics import Gauge
 
 from ray_jobs.worker.best_effort import harmless
-from ray_jobs.worker.events import MACHINE_METRICS, Event
+from ray_jobs.worker.events import MACHINE_METRICS, CheckpointSaved, Evaluated, Event, Progressed
 
 TAGS = ("run", "task")
 GAUGES = {
@@ -57,21 +57,22 @@ class Gauges:
     def show(self, event: Event) -> None:
         """Take over what an event tells. From any thread."""
         with self._changing:
-            if event["kind"] == "progress":
-                self._progress(event)
-            elif event["kind"] == "evaluation":
-                metrics = event["evaluation"]["metrics"]
-                self._values |= {("aign_test_metric", name): value for name, value in metrics.items()}
-            elif event["kind"] == "saved":
-                self._saved_step, self._saved_at = event["step"], time.monotonic()
+            match event:
+                case Progressed():
+                    self._progress(event)
+                case Evaluated():
+                    metrics = event.evaluation.metrics
+                    self._values |= {("aign_test_metric", name): value for name, value in metrics.items()}
+                case CheckpointSaved():
+                    self._saved_step, self._saved_at = event.step, time.monotonic()
 
-    def _progress(self, event: Event) -> None:
-        step, updates, values = event["step"], event["generator_updates"], event["values"]
+    def _progress(self, event: Progressed) -> None:
+        step, updates = event.step, event.generator_updates
         if self._step:  # not of the first line: of a run that goes on it is not known how far it was
             self._values["aign_generator_updates_per_step", ""] = (updates - self._updates) / (step - self._step)
         self._step, self._updates = step, updates
         self._values["aign_step", ""] = step
-        for name, value in values.items():
+        for name, value in event.values.items():
             self._values[(f"aign_{name}", "") if name in MACHINE_METRICS else ("aign_loss", name)] = value
 
     def export(self) -> None:

@@ -22,7 +22,7 @@ from ray_jobs.runs.same_run import check_same_run
 from ray_jobs.storage.attempts import ATTEMPTS, Attempt, Recipe, Superseded, reason_of
 from ray_jobs.storage.spool import Spool
 from ray_jobs.storage.store import StoreAway
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import CheckpointSaved, Event, Message
 from ray_jobs.worker.stopped import Stopped
 
 SECONDS_TO_SEND_THE_REST = 60.0
@@ -143,7 +143,7 @@ def patiently(do: Callable[[], T], deadline: float, tell: Tell, look: Look) -> T
                 raise
             if not said:
                 said = True
-                tell({"kind": "say", "text": f"{away}; the run waits for it"})
+                tell(Message(f"{away}; the run waits for it"))
             if look() == Notice.STOP:
                 raise Stopped("stopped before it trained", signal.SIGTERM) from None
             time.sleep(SECONDS_BETWEEN_TRIES)
@@ -154,9 +154,9 @@ def open_spool(job: Job, tell: Tell) -> Spool:
 
     def arrived(path: str) -> None:
         if checkpoint := FOLDER_NAME.fullmatch(path.removeprefix("checkpoints/")):
-            tell({"kind": "saved", "step": int(checkpoint[1])})
+            tell(CheckpointSaved(int(checkpoint[1])))
 
-    return Spool.on_this_machine(job.folder, lambda text: tell({"kind": "say", "text": text}), arrived)
+    return Spool.on_this_machine(job.folder, lambda text: tell(Message(text)), arrived)
 
 
 def take(job: Job, record: Mapping[str, Any]) -> Attempt:

@@ -34,7 +34,7 @@ from ray_jobs.runs.checkpoints import (
 from ray_jobs.runs.job import Job
 from ray_jobs.storage.spool import Spool
 from ray_jobs.worker.best_effort import harmless
-from ray_jobs.worker.events import Event
+from ray_jobs.worker.events import Evaluated, Event, Message, PictureSaved, Progressed
 from ray_jobs.worker.tensorboard import EventFiles
 
 SECONDS_BETWEEN_PARTS = 3.0
@@ -52,24 +52,25 @@ class RunWriter:
         self._lines: list[str] = []
         self._parts = 0
         self._last_part = self._last_event_file = time.monotonic()
-        self._events = EventFiles(spool.put, attempt, start_step)
+        self._event_files = EventFiles(spool.put, attempt, start_step)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-writer")
-        self._send_event_file = harmless("writing for TensorBoard", self._events.send, self._say)
+        self._send_event_file = harmless("writing for TensorBoard", self._event_files.send, self._say)
         self._send_picture = harmless("drawing a picture", self._draw_and_send, self._say)
-        self._sending_events = self._thread.submit(self._send_event_file)
+        self._sending_event_file = self._thread.submit(self._send_event_file)
         self._pending: list[Future[None]] = []
         self._closed = False
         self._objectives = {step: read_objective(job.folder, step) for step in checkpoint_steps(job.folder)}
 
-    def line(self, values: dict[str, Any]) -> None:
-        """Append a line of metrics; parts are sent every few seconds."""
-        line = {"time": round(time.time(), 3), **values}
-        self._lines.append(json.dumps(line) + "\n")
-        self._events.add(line)
+    def emit(self, event: Progressed | Evaluated) -> None:
+        """Append a line of metrics and tell of it; parts are sent every few seconds."""
+        now = round(time.time(), 3)
+        self._lines.append(json.dumps({"time": now, **_line(event)}) + "\n")
+        self._event_files.add(event, now)
         if time.monotonic() - self._last_part > SECONDS_BETWEEN_PARTS:
             self.send_part()
         if time.monotonic() - self._last_event_file > SECONDS_BETWEEN_EVENT_FILES:
-            self._send_events()
+            self._send_event_file_in_turn()
+        self.tell(event)
 
     def send_part(self) -> None:
         if self._lines:
@@ -78,11 +79,11 @@ class RunWriter:
             self._lines = []
         self._last_part = time.monotonic()
 
-    def _send_events(self) -> None:
+    def _send_event_file_in_turn(self) -> None:
         """In the background, where it waits for its turn; nobody waits for it here."""
-        if self._sending_events.done():
-            self._sending_events.result()
-            self._sending_events = self._thread.submit(self._send_event_file)
+        if self._sending_event_file.done():
+            self._sending_event_file.result()
+            self._sending_event_file = self._thread.submit(self._send_event_file)
             self._last_event_file = time.monotonic()
 
     def picture(self, step: int, draw: Callable[[], Figure]) -> None:
@@ -94,8 +95,8 @@ class RunWriter:
         draw().savefig(image, format="png")
         path = f"pictures/{folder_name(step)}.png"
         self.spool.put(path, image.getvalue())
-        self._events.add({"time": time.time(), "step": step}, image.getvalue())
-        self.tell({"kind": "picture", "path": f"{self.job.folder.uri}/{path}"})
+        self._event_files.add_picture(step, image.getvalue(), time.time())
+        self.tell(PictureSaved(f"{self.job.folder.uri}/{path}"))
 
     def checkpoint(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         """Write and send a checkpoint in the background; keeps the newest two and the best.
@@ -127,7 +128,7 @@ class RunWriter:
         return [step for step in self._objectives if step not in newest and step != best]
 
     def _say(self, text: str) -> None:
-        self.tell({"kind": "say", "text": text})
+        self.tell(Message(text))
 
     def _background(self, work: Callable[[], None]) -> None:
         """Run after earlier work; an error there is raised here, and at most a few pieces of work wait."""
@@ -143,7 +144,7 @@ class RunWriter:
         self.send_part()
         self._pending.append(self._thread.submit(self._send_event_file))
         self._thread.shutdown(wait=True)
-        for future in [*self._pending, self._sending_events]:
+        for future in [*self._pending, self._sending_event_file]:
             future.result()
 
 
@@ -156,16 +157,20 @@ class RunRecorder:
 
     def log(self, progress: Progress, stage: Stage, values: dict[str, float]) -> None:
         if self.writer:
-            where = {"step": progress.step, "stage": stage.name, "generator_updates": progress.generator_updates}
-            self.writer.line({**where, **values})
-            self.writer.tell({"kind": "progress", "clock": progress.clock, **where, "values": values})
+            self.writer.emit(
+                Progressed(
+                    step=progress.step,
+                    clock=progress.clock,
+                    stage=stage.name,
+                    generator_updates=progress.generator_updates,
+                    values=values,
+                )
+            )
 
     def evaluation(self, progress: Progress, evaluation: Evaluation, draw_picture: Callable[[], Figure]) -> None:
         self.last_evaluation = (progress.step, evaluation)
         if self.writer:
-            measured = dataclasses.asdict(evaluation)
-            self.writer.line({"step": progress.step, "evaluation": measured})
-            self.writer.tell({"kind": "evaluation", "step": progress.step, "evaluation": measured})
+            self.writer.emit(Evaluated(progress.step, evaluation))
             self.writer.picture(progress.step, draw_picture)
 
     def checkpoint(self, progress: Progress, engines: Engines) -> None:
@@ -181,6 +186,16 @@ class RunRecorder:
         if self.last_evaluation is None or self.last_evaluation[0] != step:
             return None
         return self.last_evaluation[1].metrics[self.task.selection_metric]
+
+
+def _line(event: Progressed | Evaluated) -> dict[str, Any]:
+    """An event as a line of RUN/metrics, without its time."""
+    match event:
+        case Progressed():
+            where = {"step": event.step, "stage": event.stage, "generator_updates": event.generator_updates}
+            return {**where, **event.values}
+        case Evaluated(step, evaluation):
+            return {"step": step, "evaluation": dataclasses.asdict(evaluation)}
 
 
 def renderer_buffers(task: Task) -> dict[str, Tensor]:

@@ -2,19 +2,35 @@
 
 Object stores cannot append, so an attempt writes numbered files, each a whole event file; TensorBoard reads all of a
 folder in the order of their names. Scalars have the names of RUN/metrics, those of evaluations are ``test/NAME``.
+
+tensorboardX defines and checksums the records, its ``SummaryWriter`` does not write the files: that one keeps a single
+growing file, which its S3 writer uploads whole at every flush, with a client of its own that no spool stands behind (an
+error ends its thread, and the file with it), and names files by second and host, in which two attempts can collide.
 """
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ray_jobs.worker.events import Evaluated, Progressed
 
 if TYPE_CHECKING:
     from tensorboardX.proto.event_pb2 import Event
 
 FOLDER = "tensorboard"
 VERSION = "brain.Event:2"
-NO_SCALARS = ("time", "step", "stage", "evaluation")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What TensorBoard shows of one moment: values by name, and perhaps a PNG picture."""
+
+    time: float
+    step: int
+    scalars: Mapping[str, float]
+    picture: bytes | None = None
 
 
 class EventFiles:
@@ -22,22 +38,24 @@ class EventFiles:
 
     def __init__(self, put: Callable[[str, bytes], None], attempt: int, start_step: int) -> None:
         self._put, self._attempt, self._start_step = put, attempt, start_step
-        self._waiting: deque[tuple[dict[str, Any], bytes | None]] = deque()
+        self._waiting: deque[Entry] = deque()
         self._parts = 0
 
-    def add(self, line: dict[str, Any], picture: bytes | None = None) -> None:
-        """A line of metrics with its time and step, and perhaps a PNG picture."""
-        self._waiting.append((line, picture))
+    def add(self, event: Progressed | Evaluated, time: float) -> None:
+        self._waiting.append(Entry(time, event.step, _scalars(event)))
+
+    def add_picture(self, step: int, png: bytes, time: float) -> None:
+        self._waiting.append(Entry(time, step, {}, png))
 
     def send(self) -> None:
         """Put all that waits as one more file. Slow: not in a step."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not waiting:
             return
-        events = [_event(waiting[0][0]["time"], file_version=VERSION)]
+        events = [_event(waiting[0].time, file_version=VERSION)]
         if not self._parts:
-            events.append(self._restart(waiting[0][0]["time"]))
-        events += [_of_line(line, picture) for line, picture in waiting]
+            events.append(self._restart(waiting[0].time))
+        events += [_of_entry(entry) for entry in waiting]
         name = f"events.out.tfevents.{self._attempt:03d}-{self._parts:06d}"
         self._put(f"{FOLDER}/{name}", b"".join(_record(event.SerializeToString()) for event in events))
         self._parts += 1
@@ -49,21 +67,23 @@ class EventFiles:
         return _event(time, step=self._start_step + 1, session_log=SessionLog(status=SessionLog.START))
 
 
-def _of_line(line: dict[str, Any], picture: bytes | None) -> "Event":
+def _scalars(event: Progressed | Evaluated) -> dict[str, float]:
+    match event:
+        case Progressed():
+            return {"generator_updates": event.generator_updates, **event.values}
+        case Evaluated():
+            return {f"test/{name}": value for name, value in event.evaluation.metrics.items()}
+
+
+def _of_entry(entry: Entry) -> "Event":
     from tensorboardX.proto.summary_pb2 import Summary
 
-    values = [Summary.Value(tag=name, simple_value=value) for name, value in _scalars(line)]
-    if picture:
-        width, height = struct.unpack(">II", picture[16:24])  # where every PNG has them
-        image = Summary.Image(width=width, height=height, encoded_image_string=picture)
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in entry.scalars.items()]
+    if entry.picture:
+        width, height = struct.unpack(">II", entry.picture[16:24])  # where every PNG has them
+        image = Summary.Image(width=width, height=height, encoded_image_string=entry.picture)
         values.append(Summary.Value(tag="test/picture", image=image))
-    return _event(line["time"], step=line["step"], summary=Summary(value=values))
-
-
-def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    yield from ((name, value) for name, value in line.items() if name not in NO_SCALARS)
-    metrics = line.get("evaluation", {}).get("metrics", {})
-    yield from ((f"test/{name}", value) for name, value in metrics.items())
+    return _event(entry.time, step=entry.step, summary=Summary(value=values))
 
 
 def _event(time: float, **what: Any) -> "Event":

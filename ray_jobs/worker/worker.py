@@ -30,6 +30,7 @@ from ray_jobs.runs.compression_rounds import begin_compression
 from ray_jobs.runs.job import Job
 from ray_jobs.runs.warm_start import begin
 from ray_jobs.worker.best_effort import harmless
+from ray_jobs.worker.events import CheckpointSaved, Message
 from ray_jobs.worker.lifetime import Lifetime, Tell, lifetime
 from ray_jobs.worker.recorder import RunRecorder, RunWriter, renderer_buffers
 
@@ -122,7 +123,7 @@ def resume(job: Job, task: Task, engines: Engines, tell: Tell, device: torch.dev
     """
 
     def say(text: str) -> None:
-        tell({"kind": "say", "text": text})
+        tell(Message(text))
 
     with tempfile.TemporaryDirectory(prefix="aign-resume-") as scratch:
         stages, folder = task.objective.stages, Path(scratch)
@@ -175,10 +176,10 @@ def writing(own: Lifetime | None, progress: Progress, tell: Tell) -> Iterator[Ru
         yield None
         return
     own.begin(progress.step)
-    tell({"kind": "saved", "step": progress.step})
+    tell(CheckpointSaved(progress.step))
     if progress.step:
         text = f"{own.job.name} goes on from step {progress.step} {_with_workers(own.job)}"
-        tell({"kind": "say", "text": text.rstrip()})
+        tell(Message(text.rstrip()))
     writer = RunWriter(own.job, own.attempt.number, own.spool, tell, progress.step)
     try:
         yield writer

@@ -19,6 +19,7 @@ from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.start import launch, start_ray
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.storage.store import Store
+from ray_jobs.worker.events import CheckpointSaved
 
 PLAIN = ("--workers", "0")
 LOGGED_STEPS = [2, 4, 6, 8, 10, 12]
@@ -113,7 +114,7 @@ def test_a_run_tells_what_cannot_be_lost_any_more(tiny_argv, tmp_path):
     job = parse(["pose", *tiny_argv, *PLAIN, "--storage", str(tmp_path), "--name", "plain"]).job
     events = []
     launch(job, events.append)
-    assert [event["step"] for event in events if event["kind"] == "saved"] == [0, 4, 8, 12]
+    assert [event.step for event in events if isinstance(event, CheckpointSaved)] == [0, 4, 8, 12]
 
 
 # --- a worker is killed, or hangs ------------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ from ray_jobs.runs.checkpoints import (
     write_checkpoint,
 )
 from ray_jobs.runs.job import Job, Placement, Workers
-from ray_jobs.worker.recorder import RunWriter
 from ray_jobs.storage.spool import Spool
 from ray_jobs.storage.store import Store
+from ray_jobs.worker.events import Progressed
+from ray_jobs.worker.recorder import RunWriter
 
 
 def made_up(step):
@@ -279,7 +280,7 @@ def test_metrics_are_stored_before_the_checkpoint_that_they_led_to(tmp_path, mon
     monkeypatch.setattr(spool, "put", lambda path, data: order.append(path))
     monkeypatch.setattr(spool, "put_folder", lambda folder, path, last: order.append(path))
     writer = RunWriter(job, 1, spool, lambda event: None)
-    writer.line({"step": 4})
+    writer.emit(Progressed(step=4, clock=4, stage="first", generator_updates=4, values={}))
     writer.checkpoint(made_up(4), {"objective": None})
     writer._thread.shutdown(wait=True)
     events = "tensorboard/events.out.tfevents.001-000000"

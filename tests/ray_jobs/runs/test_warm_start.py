@@ -8,12 +8,12 @@ import torch
 from aign.errors import UserError
 from aign.training.players import make_engines
 from ray_jobs import train
-from ray_jobs.runs.warm_start import begin
-from ray_jobs.runs.checkpoints import checkpoint_steps, fetch_checkpoint
-from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
 from ray_jobs.cli.options import parse
 from ray_jobs.cli.preflight import check
+from ray_jobs.runs.checkpoints import checkpoint_steps, fetch_checkpoint
+from ray_jobs.runs.warm_start import begin
 from ray_jobs.storage.store import Store
+from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
 
 PLAIN = ("--workers", "0")
 

@@ -15,6 +15,7 @@ from ray_jobs.launch.start import launch
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.storage.store import Store
 from ray_jobs.worker.best_effort import harmless, streams_that_hold
+from ray_jobs.worker.events import Message
 
 PATIENCE_S = 300  # on a machine that is busy with other things
 ENDLESS = ("--steps", "1000000", "--log-every", "1000", "--checkpoint-every", "1000000", "--evaluate-every", "1000000")
@@ -99,7 +100,7 @@ def test_a_picture_or_an_event_file_that_fails_ends_no_run(broken, tmp_path, tin
     launch(job(tmp_path, tiny_argv), events.append)
     assert checkpoint_steps(Store(tmp_path / "run"))[0] == 12
     assert (tmp_path / "run" / "export" / "config.json").exists()
-    warnings = [event["text"] for event in events if event["kind"] == "say" and "no fonts" in event["text"]]
+    warnings = [event.text for event in events if isinstance(event, Message) and "no fonts" in event.text]
     assert len(warnings) == 1
 
 

@@ -5,7 +5,9 @@ import urllib.request
 
 import pytest
 
+from aign.evaluation.result import Evaluation
 from ray_jobs.worker import gauges
+from ray_jobs.worker.events import CheckpointSaved, Evaluated, Progressed
 from ray_jobs.worker.gauges import GAUGES, Gauges
 
 SECONDS_FOR_AN_EXPORT = 300  # on a machine that is busy with other things
@@ -43,15 +45,14 @@ def exported(monkeypatch):
 
 def progress(step, updates, **terms):
     values = {**terms, "samples_per_second": 10.0 * step, "data_wait_share": 0.25}
-    where = {"step": step, "clock": step, "stage": "first", "generator_updates": updates}
-    return {"kind": "progress", **where, "values": values}
+    return Progressed(step=step, clock=step, stage="first", generator_updates=updates, values=values)
+
+
+EVALUATED = Evaluated(6, Evaluation(data="clips", split="test", num_samples=2, metrics={"error_mm": 3.0}))
 
 
 def test_they_show_the_newest_numbers(exported):
-    evaluation = {"metrics": {"error_mm": 3.0}}
-    found = exported(
-        progress(2, 4, joints=1.0), progress(6, 6, joints=0.5), {"kind": "evaluation", "evaluation": evaluation}
-    )
+    found = exported(progress(2, 4, joints=1.0), progress(6, 6, joints=0.5), EVALUATED)
     assert found["aign_step"] == {(): 6}
     assert found["aign_loss"] == {("joints",): 0.5}
     assert found["aign_test_metric"] == {("error_mm",): 3.0}
@@ -64,12 +65,12 @@ def test_they_show_the_newest_numbers(exported):
 def test_what_is_unsaved_counts_from_the_newest_checkpoint_that_arrived(exported, monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr(gauges.time, "monotonic", lambda: now)
-    exported({"kind": "saved", "step": 100})
+    exported(CheckpointSaved(100))
     now += 5
     found = exported(progress(120, 120))
     assert found["aign_seconds_since_checkpoint"] == {(): 5}
     assert found["aign_steps_since_checkpoint"] == {(): 20}
-    exported({"kind": "saved", "step": 110})
+    exported(CheckpointSaved(110))
     now += 1
     found = exported()  # while nothing else happens, too
     assert found["aign_seconds_since_checkpoint"] == {(): 1}
@@ -77,7 +78,7 @@ def test_what_is_unsaved_counts_from_the_newest_checkpoint_that_arrived(exported
 
 
 def test_a_run_that_goes_on_has_no_updates_per_step_before_its_second_line(exported):
-    assert exported({"kind": "saved", "step": 100}, progress(120, 240))["aign_generator_updates_per_step"] == {}
+    assert exported(CheckpointSaved(100), progress(120, 240))["aign_generator_updates_per_step"] == {}
     assert exported(progress(140, 250))["aign_generator_updates_per_step"] == {(): 0.5}
 
 
@@ -91,7 +92,7 @@ def test_ray_exports_every_gauge_again_and_again(ray_local):
             with Gauges("a/run", "pose") as own:
                 own.show(progress(2, 2, joints=1.0))
                 own.show(progress(4, 4, joints=1.0))
-                own.show({"kind": "evaluation", "evaluation": {"metrics": {"error_mm": 3.0}}})
+                own.show(EVALUATED)
                 time.sleep(SECONDS_FOR_AN_EXPORT)
 
     worker = Worker.remote()

@@ -13,6 +13,7 @@ from ray_jobs import train
 from ray_jobs.runs.job import Job, Placement, Workers
 from ray_jobs.storage.spool import Spool
 from ray_jobs.worker import recorder
+from ray_jobs.worker.events import Progressed
 from ray_jobs.worker.recorder import RunWriter
 from ray_jobs.worker.tensorboard import EventFiles
 
@@ -52,6 +53,10 @@ def shown(files):
     return found
 
 
+def progressed(step, loss):
+    return Progressed(step=step, clock=step, stage="first", generator_updates=step, values={"loss": loss})
+
+
 def test_they_hold_what_metrics_and_pictures_do(tiny_argv, tmp_path, metrics):
     argv = ["pose", *tiny_argv, "--workers", "0", "--storage", str(tmp_path), "--name", "run"]
     train.command(argv)
@@ -72,11 +77,12 @@ def test_steps_that_an_attempt_does_again_take_the_place_of_the_old_ones():
     for attempt, start_step, losses in ((1, 0, {4: 1.0, 8: 2.0}), (2, 4, {6: 3.0, 12: 4.0})):
         events = EventFiles(files.__setitem__, attempt, start_step)
         for step, loss in losses.items():
-            events.add({"time": 0.0, "step": step, "loss": loss})
+            events.add(progressed(step, loss), 0.0)
             events.send()
         events.send()  # nothing waits: no file
     assert len(files) == 4
-    assert shown(files) == {("loss", 4): 1.0, ("loss", 6): 3.0, ("loss", 12): 4.0}
+    losses = {step: value for (tag, step), value in shown(files).items() if tag == "loss"}
+    assert losses == {4: 1.0, 6: 3.0, 12: 4.0}
 
 
 def test_no_step_waits_for_them(tmp_path, monkeypatch):
@@ -92,7 +98,7 @@ def test_no_step_waits_for_them(tmp_path, monkeypatch):
         return Figure()
 
     writer.picture(1, slow)
-    steps = threading.Thread(target=lambda: [writer.line({"step": step, "loss": 0.5}) for step in range(1, 50)])
+    steps = threading.Thread(target=lambda: [writer.emit(progressed(step, 0.5)) for step in range(1, 50)])
     steps.start()
     steps.join(WAIT_S / 2)
     assert not steps.is_alive()

@@ -1,0 +1,1 @@
+"""A run: its job, its folder, its checkpoints, and where it begins."""
