@@ -1,4 +1,4 @@
-"""The one kind of error that a person, not a programmer, can mend."""
+"""Errors that say in one line what a person, not a programmer, can mend."""
 
 import difflib
 import os
@@ -55,11 +55,8 @@ OTHER_WORDS = {
 """How other programs call some of our options."""
 
 
-class UserError(Exception):
-    """A mistake in an option, a file or a place: says the value, the reason and the remedy in one line.
-
-    Commands print it as ``error: ...`` and exit with status 2; nothing has been changed when it is raised.
-    """
+class Explained(Exception):
+    """Says the value that it is about, the reason and the remedy in one line. Commands print it as ``error: ...``."""
 
     def __init__(self, value: object, reason: str, remedy: str) -> None:
         self.value, self.reason, self.remedy = value, reason, remedy
@@ -67,6 +64,10 @@ class UserError(Exception):
 
     def __reduce__(self):  # an exception with three arguments does not survive a process boundary by itself
         return type(self), (self.value, self.reason, self.remedy)
+
+
+class UserError(Explained):
+    """A mistake in an option, a file or a place. Commands exit with status 2; nothing has been changed."""
 
 
 class NotTrainable(UserError):

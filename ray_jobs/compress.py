@@ -4,6 +4,7 @@ from rich.table import Table
 
 from aign.compression.task import COSTS
 from aign.evaluation.result import readable
+from aign.storage.store import Store
 from ray_jobs.cli.compress_options import layers_table, parse_compression
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.display import Bars
@@ -14,7 +15,6 @@ from ray_jobs.reports.estimate import estimate, to_do
 from ray_jobs.runs.compression_rounds import parts_before
 from ray_jobs.runs.folder import finished_export, read_export, read_results
 from ray_jobs.runs.job import Job
-from ray_jobs.storage.store import Store
 
 
 def command(argv: list[str]) -> None:

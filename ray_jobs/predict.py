@@ -10,13 +10,13 @@ import tyro
 from aign.data.skipped import skipped_line
 from aign.device import to_device
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.tasks.parts import PICTURE
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.options import OnDevice, parse_verb
 from ray_jobs.cli.outputs import FolderOption, OutputFolder
 from ray_jobs.reports.history import newest_metrics
 from ray_jobs.runs.folder import open_run
-from ray_jobs.storage.store import Store
 
 NUM_NAMED = 3
 """Files that are named of many."""

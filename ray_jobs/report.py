@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.options import Price, parse_verb
 from ray_jobs.cli.outputs import FileOption, OutputFile
@@ -18,7 +19,6 @@ from ray_jobs.reports.comparison_page import comparison_page
 from ray_jobs.reports.history import Skipped
 from ray_jobs.reports.run_page import MOST_EXAMPLES, run_page
 from ray_jobs.reports.stored import StoredRun, read_run
-from ray_jobs.storage.store import Store
 from ray_jobs.sweeps.book import read_records
 from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep

@@ -17,13 +17,13 @@ from aign.compression.source import Source
 from aign.compression.task import observed_of
 from aign.device import choose_device
 from aign.evaluation.result import readable
+from aign.storage.store import Store
 from aign.training.loop import evaluate
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.display import Bars
 from ray_jobs.cli.options import OnDevice, WhereDataIs, parse_verb
 from ray_jobs.reports.plots import as_png
 from ray_jobs.runs.folder import open_run, with_data
-from ray_jobs.storage.store import Store
 
 CALIBRATION = 64
 """Samples of what the last stage reads that projections learn from."""

@@ -24,7 +24,8 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from aign.errors import UserError
-from aign.stores import open_store, told
+from aign.storage.errors import DiskAway, StoreAway
+from aign.storage.store import Store
 
 MANIFEST = "manifest.json"
 _ABOUT = b"What aign has made once. Nothing here is needed: delete it at will.\n"
@@ -67,6 +68,8 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
                 _with_others(folder, make, address)
             elif not folder.exists():
                 _make(folder, make)
+    except DiskAway as away:
+        raise CacheError(folder.parent, f"cannot hold what is made once ({away.reason})", away.remedy) from None
     except OSError as error:
         remedy = "make room there" if address else "set AIGN_CACHE to a folder with room that you may write to"
         reason = f"cannot hold what is made once ({error.strerror or error})"
@@ -109,17 +112,17 @@ class _Shared:
     def __init__(self, address: str, name: str) -> None:
         self._address = address
         with _told(address):
-            self._system, self._root = open_store(address)
-        self._place = f"{self._root}/{name}"
+            self._store = Store(address.removeprefix("file://"))
+        self._folder = self._store / name
 
     def fetch(self, folder: Path) -> bool:
         """Make it this folder. False if it is not there, or not whole."""
         with _told(self._address):
             try:
-                manifest = self._system.cat_file(f"{self._place}/{MANIFEST}")
+                manifest = self._folder.read(MANIFEST)
                 with _arriving(folder) as partial:
                     for file, known in _files(manifest).items():
-                        self._system.get_file(f"{self._place}/{known}", str(partial / file))
+                        self._folder.fetch(known, partial / file)
                         if _hash(partial / file) != known:
                             raise _Damaged
                     (partial / MANIFEST).write_bytes(manifest)
@@ -129,17 +132,17 @@ class _Shared:
 
     def check(self) -> None:
         """Raises CacheError unless something can be written: what is made may take an hour."""
-        with _told(self._address, "written"):
-            self._system.pipe_file(f"{self._root}/README.txt", _ABOUT)
+        with _told(self._address, keeps=True):
+            self._store.write("README.txt", _ABOUT)
 
     def give(self, folder: Path) -> None:
         """Keep what this folder holds, and then in it, to remember that, the manifest."""
         files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
         manifest = json.dumps(files, indent=1).encode()
-        with _told(self._address, "written"):
+        with _told(self._address, keeps=True):
             for file, known in files.items():
-                self._system.put_file(str(folder / file), f"{self._place}/{known}")
-            self._system.pipe_file(f"{self._place}/{MANIFEST}", manifest)
+                self._folder.upload(folder / file, known)
+            self._folder.write(MANIFEST, manifest)
         (folder / MANIFEST).write_bytes(manifest)
 
 
@@ -148,12 +151,13 @@ class _Damaged(Exception):
 
 
 @contextmanager
-def _told(address: str, done: str = "read") -> Iterator[None]:
+def _told(address: str, keeps: bool = False) -> Iterator[None]:
     try:
-        with told(address, done):
-            yield
-    except UserError as error:
-        what = "what was made cannot be fetched" if done == "read" else "what is made cannot be kept there"
+        yield
+    except DiskAway:
+        raise  # of this machine, not of the address
+    except (UserError, StoreAway) as error:
+        what = "what is made cannot be kept there" if keeps else "what was made cannot be fetched"
         raise CacheError(address, f"{what}: {error.reason}", error.remedy) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aign.data.skipped import printable
 from aign.errors import UserError
-from aign.stores import open_store, told
+from aign.storage.filesystem import open_filesystem, reading
 
 
 class Unreadable(UserError):
@@ -28,7 +28,7 @@ class FileTree:
 
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
-        with told(self.source):
+        with reading(self.source):
             self._files = (_StoredFiles if "://" in self.source else _LocalFiles)(self.source)
             found = sorted(self._files.entries())
         self.stamps = {path: stamp for path, stamp, reason in found if not reason}
@@ -46,7 +46,7 @@ class FileTree:
         place = self.place(path)
         if path not in self.stamps:
             raise Unreadable(place, self.odd.get(path, "no such file"), "put the file there")
-        with told(place):
+        with reading(place):
             return self._files.read(path)
 
     def find(self, name: str, *folders: str) -> str | None:
@@ -122,7 +122,7 @@ class _StoredFiles:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._system, root = open_store(source)
+        self._system, root = open_filesystem(source)
         self._start = f"{root}/"
         self._how = {"max_concurrency": 1} if source.startswith("s3://") else {}  # or else the size is asked for first
 

@@ -19,6 +19,7 @@ from aign.compression.source import Source
 from aign.compression.task import TIMED
 from aign.errors import UserError
 from aign.options import CheckedOptions
+from aign.storage.store import Store
 from aign.trained import Trained
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig
@@ -26,7 +27,6 @@ from ray_jobs.cli.options import Command, DryRun, parse_options
 from ray_jobs.runs.folder import open_run
 from ray_jobs.runs.job import Job, Placement, new_name
 from ray_jobs.runs.warm_start import find_step, split_address
-from ray_jobs.storage.store import Store
 
 USAGE = "aign compress RUN[@STEP] --ranks ... | --flops 0.5 | --latency 0.4 [options]"
 STEPS = 1000

@@ -11,8 +11,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from aign.errors import UserError, did_you_mean, where_raised
+from aign.storage.errors import StoreAway
 from ray_jobs.launch.signals import ending_at_signals
-from ray_jobs.storage.store import StoreAway
 from ray_jobs.worker.best_effort import streams_that_hold
 from ray_jobs.worker.stopped import Stopped
 
@@ -55,7 +55,7 @@ def _status(command: Callable[[list[str]], None], argv: list[str]) -> int:
         remedy = f"install it there ({sys.executable} -m pip install), or use the python that has it"
         return _one_line(UserError(error.name, "this package is not installed", remedy), 2)
     except StoreAway as away:
-        return _one_line(StoreAway(f"{away}; check AWS_ENDPOINT_URL and the network, then run it again"), 1)
+        return _one_line(away, 1)
     except RuntimeError as error:
         return _one_line(error, 1)
     except Stopped as stopped:

@@ -12,11 +12,11 @@ from aign.command import parse_known
 from aign.device import DeviceOption
 from aign.errors import UserError, did_you_mean
 from aign.options import CheckedOptions, Money, check_effect
+from aign.storage.store import Store
 from aign.tasks import TASKS
 from aign.training.config import TrainingConfig
 from aign.training.run_config import RunConfig, find_preset, find_task
 from ray_jobs.runs.job import Job, Placement, new_name
-from ray_jobs.storage.store import Store
 
 T = TypeVar("T")
 PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--features": ""}

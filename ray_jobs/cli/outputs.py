@@ -17,7 +17,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from aign.errors import UserError
 from aign.outputs import check_file, check_folder, filling, write_file
-from ray_jobs.storage.store import Store
+from aign.storage.store import Store
 from ray_jobs.worker.best_effort import note
 
 T = TypeVar("T", bound="_Output")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.training.run_config import find_task
 from ray_jobs.launch.devices import decided_here, with_device
 from ray_jobs.launch.ray_environment import check_ray
 from ray_jobs.runs.job import GIB, Job, Placement
 from ray_jobs.runs.same_run import check_same_run
 from ray_jobs.runs.warm_start import with_beginning
-from ray_jobs.storage.store import Store
 from ray_jobs.storage.waiting_room import made, spool_folder
 from ray_jobs.worker.best_effort import note
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import ray
 
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 from aign.training.notice import Notice
 from ray_jobs.launch.ray_internals import (
     AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
@@ -24,7 +26,6 @@ from ray_jobs.launch.ray_internals import (
     cluster_state,
 )
 from ray_jobs.runs.checkpoints import checkpoint_steps
-from ray_jobs.storage.store import Store, StoreAway
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_SAVE = 60.0

@@ -14,6 +14,7 @@ import torch
 from ray.train.torch import TorchConfig
 
 from aign.errors import UserError, last_line
+from aign.storage.store import Store
 from aign.training.notice import Notice
 from ray_jobs.launch.control_actor import NoticeReader, start_mailbox
 from ray_jobs.launch.elastic import ElasticTorchTrainer, SaveBeforeLeaving
@@ -29,7 +30,6 @@ from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.threads import in_thread
 from ray_jobs.runs.job import Job
 from ray_jobs.storage.attempts import record_failure
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.best_effort import harmless
 from ray_jobs.worker.events import CheckpointSaved, Evaluated, Event, Message, Progressed, WorkersEnded, WorkersStarting
 from ray_jobs.worker.gauges import Gauges

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from aign.storage.store import Store
 from ray_jobs.reports.history import READERS, Line, ascending, read_lines
 from ray_jobs.reports.stored import Cost, find_runs, read_attempts
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.runs.compression_rounds import parts_before
 from ray_jobs.runs.folder import finished_export, read_export
 from ray_jobs.runs.job import Job
-from ray_jobs.storage.store import Store
 
 NO_MATTER = (
     *("preset", "init_from", "versions", "facts", "name", "storage", "max_failures", "seed", "steps"),

@@ -12,9 +12,9 @@ from pydantic import Field, FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.stored import read_json
 from aign.trained import StoredEvaluation
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.events import MACHINE_METRICS
 
 READERS = 16

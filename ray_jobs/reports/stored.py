@@ -11,13 +11,13 @@ from pydantic import FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.stored import read_json
 from aign.training.run_config import find_task
 from ray_jobs.reports.history import READERS, History, Line, Skipped, Step, read_lines
 from ray_jobs.runs.compression_rounds import PROJECTION
 from ray_jobs.runs.folder import StoredJob, read_config, read_export
 from ray_jobs.storage.attempts import attempt_numbers, record_path
-from ray_jobs.storage.store import Store
 
 SECONDS_OF_SILENCE = 600.0
 """After which a run that has not ended is no longer believed to be running."""

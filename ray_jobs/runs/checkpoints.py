@@ -18,10 +18,10 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.stored import read_json
 from aign.training.engine import EngineState
 from aign.training.loop import Progress
-from ray_jobs.storage.store import Store
 
 FORMAT = 2
 STATE_FILE = "state.json"

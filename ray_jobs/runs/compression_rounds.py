@@ -12,6 +12,7 @@ from torch.optim import Adam
 
 from aign.compression.plan import Compression
 from aign.compression.task import CompressedModel
+from aign.storage.store import Store
 from aign.tasks.base import Task
 from aign.training.engine import EngineState, TorchEngine
 from aign.training.run_config import RunConfig
@@ -19,7 +20,6 @@ from aign.training.step import Engines
 from ray_jobs.runs.folder import deployed, open_export, read_config
 from ray_jobs.runs.job import Job
 from ray_jobs.runs.warm_start import fetch_beginning, split_address, take_over_discriminators
-from ray_jobs.storage.store import Store
 
 PROJECTION = "projection"
 """Folder of the rounds in a run's."""

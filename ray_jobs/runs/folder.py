@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from aign.compression.students import network_weights
 from aign.device import DeviceOption, choose_device
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.stored import read_json
 from aign.tasks.base import Task
 from aign.trained import StoredEvaluation, Trained, load, restore
@@ -20,7 +21,6 @@ from aign.training.loop import Progress
 from aign.training.run_config import RunConfig
 from ray_jobs.runs.checkpoints import Checkpoint, fetch_checkpoint, has_checkpoint, valid_checkpoints
 from ray_jobs.runs.job import Job
-from ray_jobs.storage.store import Store
 
 
 class StoredTraining(TypedDict):

@@ -17,9 +17,9 @@ from tyro.constructors import PrimitiveConstructorSpec
 from aign.device import DeviceOption
 from aign.errors import UserError
 from aign.options import CheckedOptions
+from aign.storage.store import Store
 from aign.training.acceleration import Acceleration
 from aign.training.run_config import RunConfig
-from ray_jobs.storage.store import Store
 
 REPORTED_PACKAGES = ("aign", "torch", "deepspeed", "ray", "numpy")
 WORKERS_ONLY = (

@@ -7,7 +7,8 @@ import dataclasses
 import re
 
 from aign.errors import UserError
-from aign.store_errors import unreachable
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 from aign.training.engine import EngineState
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
@@ -15,7 +16,6 @@ from aign.training.step import Engines
 from ray_jobs.runs.checkpoints import Checkpoint, checkpoint_steps
 from ray_jobs.runs.folder import checkpoint_of, differences, read_config
 from ray_jobs.runs.job import Job
-from ray_jobs.storage.store import Store, StoreAway
 
 WEIGHTS = ("param/", "buffer/", "ema/")
 
@@ -36,7 +36,7 @@ def with_beginning(job: Job) -> Job:
         try:
             before, step = _read_run(job, source), find_step(source, step)
         except StoreAway as away:
-            raise unreachable(source.uri, away) from None
+            raise away.as_user_error(source.uri) from None
     job = dataclasses.replace(job, run=dataclasses.replace(job.run, init_from=f"{source.uri}@{step}"))
     if not begun:
         engines = make_engines(job.run.make_task(), job.run.training)

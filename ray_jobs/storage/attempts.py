@@ -28,8 +28,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aign.errors import UserError
-from ray_jobs.storage.store import NotRemoved, Store, StoreAway
+from aign.errors import Explained, UserError
+from aign.storage.errors import NotRemoved, StoreAway
+from aign.storage.store import Store
 
 ATTEMPTS, CLAIMS = "attempts", "claims"
 _CLAIM = re.compile(r"(\d{3,})-[0-9a-f]{32}")
@@ -126,7 +127,7 @@ def record_failure(run: Store, error: BaseException) -> None:
 
 def reason_of(error: BaseException) -> str:
     """What went wrong, in one line without the values of secrets in the environment."""
-    text = " ".join((str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}").split())
+    text = " ".join((str(error) if isinstance(error, Explained) else f"{type(error).__name__}: {error}").split())
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
             text = text.replace(value, "***")

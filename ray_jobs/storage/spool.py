@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from aign.errors import UserError
+from aign.storage.errors import NotRemoved, StoreAway
+from aign.storage.store import Store
 from ray_jobs.storage.attempts import Attempt, Superseded
 from ray_jobs.storage.spool_entries import PARTIAL, Entries, Entry, disk_errors
-from ray_jobs.storage.store import NotRemoved, Store, StoreAway
 from ray_jobs.storage.waiting_room import about_disk, most_bytes, prepared_room
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -73,6 +74,12 @@ class Spool:
         for known in about_disk(room):
             say(known)
         return cls(store, room, say, arrived)
+
+    @property
+    def obstacle(self) -> UserError | StoreAway:
+        """Why something has not arrived."""
+        again = "run the same command again when the store answers"
+        return self.error or StoreAway(self._store.uri, "has not received what waits on this machine", again)
 
     @property
     def num_waiting(self) -> int:
@@ -252,7 +259,7 @@ class Spool:
     def _say_away(self, away: StoreAway) -> None:
         if not self._is_away:
             self._is_away = True
-            self._say(f"{away}; results wait in {self._entries.folder} and follow when it is back")
+            self._say(f"{away.observation}; results wait in {self._entries.folder} and follow when it is back")
 
     def _say_back(self) -> None:
         if self._is_away:

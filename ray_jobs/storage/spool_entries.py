@@ -16,9 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from aign.errors import UserError
-from aign.store_errors import StoreAway, local_error
+from aign.storage.errors import NotRemoved, StoreAway, local_error
+from aign.storage.store import Store
 from ray_jobs.storage.attempts import AlreadyRuns, Attempt
-from ray_jobs.storage.store import NotRemoved, Store
 
 PARTIAL = ".partial"  # the end of the name of what is not whole, which the next process sweeps away
 _SECONDS_FOR_A_PREDECESSOR = 20.0  # a process that was killed a moment ago

@@ -15,9 +15,9 @@ from platformdirs import user_state_path
 
 from aign.errors import UserError
 from aign.options import absolute
-from aign.store_errors import store_endpoint
+from aign.storage.errors import store_endpoint
+from aign.storage.store import Store
 from ray_jobs.storage.spool_entries import Entries
-from ray_jobs.storage.store import Store
 
 VARIABLE = "AIGN_SPOOL"
 MOST_BYTES = 20 << 30

@@ -11,7 +11,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from aign.errors import UserError, last_line
-from aign.store_errors import plain_endpoint
+from aign.storage.errors import plain_endpoint
 from ray_jobs.launch.devices import num_fitting
 from ray_jobs.launch.ray_environment import how_to_give_a_token, named_token
 from ray_jobs.runs.job import Job, Placement

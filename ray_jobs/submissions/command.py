@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs.cli.preflight import check_engine, check_store
 from ray_jobs.runs.job import Job
 from ray_jobs.runs.same_run import check_same_run
-from ray_jobs.storage.store import Store
 
 USAGE = "aign submit [options] -- VERB ..."
 

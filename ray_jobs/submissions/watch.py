@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aign.errors import last_line
 from aign.options import CheckedOptions
-from aign.store_errors import plain_endpoint
+from aign.storage.errors import plain_endpoint
 from ray_jobs.launch.signals import raising_at_ctrl_c
 from ray_jobs.submissions.cluster import Cluster, ClusterAway
 from ray_jobs.submissions.following import follow

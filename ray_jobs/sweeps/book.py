@@ -19,10 +19,10 @@ import pandas as pd
 from typing_extensions import TypedDict
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.stored import read_json
 from ray_jobs.storage.attempts import Attempt
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store, StoreAway
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep, trial_folder
 from ray_jobs.sweeps.space import Point
 
@@ -107,7 +107,7 @@ class Book:
         """
         folder = self.sweep.folder
         if not self._spool.flush(SECONDS_TO_SEND):
-            raise self._spool.error or StoreAway(f"{folder.uri} has not received what waits on this machine")
+            raise self._spool.obstacle
         began = {"began": time.time(), "host": socket.gethostname()}
         attempt = Attempt.take(folder, self.sweep.recipe, self.sweep.check_existing, began)
         self._spool.begin(attempt)

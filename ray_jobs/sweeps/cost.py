@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aign.errors import NotTrainable
+from aign.storage.store import Store
 from ray_jobs.reports.estimate import Work, estimate, to_do
 from ray_jobs.reports.history import READERS, read_lines
 from ray_jobs.reports.stored import Attempt, Cost, find_runs, read_attempts
 from ray_jobs.runs.job import Job
-from ray_jobs.storage.store import Store
 from ray_jobs.sweeps.book import Record, read_records
 from ray_jobs.sweeps.plan import Sweep, trial_folder
 

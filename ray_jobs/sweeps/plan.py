@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from aign.errors import NotTrainable, UserError
 from aign.options import Seed, Steps, absolute
+from aign.storage.store import Store
 from aign.stored import read_json
 from aign.training.run_config import RunConfig, StoredRunConfig, find_task
 from ray_jobs.cli import compress_options
@@ -23,7 +24,6 @@ from ray_jobs.cli.options import DryRun, places_in, spelling, split_option, spli
 from ray_jobs.cli.preflight import check_engine
 from ray_jobs.runs.folder import differences, read_export
 from ray_jobs.runs.job import Job, Placement
-from ray_jobs.storage.store import Store
 from ray_jobs.sweeps.space import Point, Space
 
 COMPRESS = "compress"

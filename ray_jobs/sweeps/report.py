@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 
 from aign.errors import UserError
 from aign.evaluation.result import readable
+from aign.storage.errors import StoreAway
 from ray_jobs.cli.display import measured_on, spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png
 from ray_jobs.reports.run_page import left_out
 from ray_jobs.reports.stored import Cost
-from ray_jobs.storage.store import StoreAway
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.cost import spent

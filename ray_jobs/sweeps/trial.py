@@ -21,12 +21,13 @@ from ray import tune
 from ray.tune.result import DONE
 
 from aign.errors import NotTrainable, UserError
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.start import launch
 from ray_jobs.launch.threads import in_thread
 from ray_jobs.runs.checkpoints import STATE_FILE, checkpoint_steps, fetch_checkpoint, folder_name
 from ray_jobs.storage.attempts import AlreadyRuns
-from ray_jobs.storage.store import Store, StoreAway
 from ray_jobs.sweeps.plan import Sweep, trial_folder
 from ray_jobs.worker.events import Evaluated, Event, Progressed
 from ray_jobs.worker.stopped import Stopped

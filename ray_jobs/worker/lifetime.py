@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 from aign.errors import UserError
+from aign.storage.errors import StoreAway
 from aign.training.notice import Notice
 from ray_jobs.runs.checkpoints import FOLDER_NAME
 from ray_jobs.runs.folder import finished_export
@@ -21,7 +22,6 @@ from ray_jobs.runs.job import Job
 from ray_jobs.runs.same_run import check_same_run
 from ray_jobs.storage.attempts import ATTEMPTS, Attempt, Recipe, Superseded, reason_of
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import StoreAway
 from ray_jobs.worker.events import CheckpointSaved, Event, Message
 from ray_jobs.worker.stopped import Stopped
 
@@ -102,7 +102,7 @@ def lifetime(job: Job, tell: Tell, look: Look, record: Mapping[str, Any]) -> Ite
     spool = open_spool(job, tell)
     try:
         if not spool.flush(max(0.0, deadline - time.monotonic())):  # it may be a checkpoint, to go on from
-            raise spool.error or StoreAway(f"{job.folder.uri} has not received what waits on this machine")
+            raise spool.obstacle
         try:
             attempt = patiently(lambda: take(job, record), deadline, tell, look)
         except _NothingLeft:
@@ -143,7 +143,7 @@ def patiently(do: Callable[[], T], deadline: float, tell: Tell, look: Look) -> T
                 raise
             if not said:
                 said = True
-                tell(Message(f"{away}; the run waits for it"))
+                tell(Message(f"{away.observation}; the run waits for it"))
             if look() == Notice.STOP:
                 raise Stopped("stopped before it trained", signal.SIGTERM) from None
             time.sleep(SECONDS_BETWEEN_TRIES)

@@ -20,8 +20,8 @@ from ray.autoscaler.tags import NODE_KIND_WORKER, TAG_RAY_LAUNCH_CONFIG, TAG_RAY
 
 from aign.data.cache import made_once
 from aign.errors import UserError
+from aign.storage.store import Store
 from cluster.render import values
-from ray_jobs.storage.store import Store
 from tests.object_store import KEYS, serve
 
 AWS = values()["aws"]

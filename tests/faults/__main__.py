@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
-from ray_jobs.storage.store import Store
+from aign.storage.store import Store
 from tests.faults.drills import DRILLS, Drill, Skipped
 from tests.faults.judge import Final, Verdict, judge
 from tests.faults.proxy import Proxy

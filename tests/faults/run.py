@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs.runs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint
-from ray_jobs.storage.store import Store
 from tests.faults.proxy import Proxy
 
 STEPS, CHECKPOINT_EVERY, LOG_EVERY = 200, 20, 5

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from aign.storage.store import Store
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.options import parse
-from ray_jobs.storage.store import Store
 
 torch.set_num_threads(1)  # tensors here are tiny: threads would only wait for each other
 

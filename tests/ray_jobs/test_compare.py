@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from aign.errors import NotTrainable, UserError
+from aign.storage.store import Store
 from ray_jobs import compare
 from ray_jobs.compare import Options, plan, run_arms
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.stopped import Stopped
 
 RUN = ["pose", "--workers", "0", "--name", "c"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import aign
+from aign.storage.store import Store
 from ray_jobs import export, train
 from ray_jobs.runs.folder import open_run
-from ray_jobs.storage.store import Store
 
 FILES = ["README.md", "config.json", "generator.onnx", "generator.safetensors", "onnx.json"]
 

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs import report, train
-from ray_jobs.storage.store import Store
 
 
 @pytest.fixture(scope="module")

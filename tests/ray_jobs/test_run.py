@@ -13,12 +13,12 @@ import torch
 
 import aign
 from aign.data.keypoint_files import read_keypoints
+from aign.storage.store import Store
 from ray_jobs import compare, evaluate, predict, train
 from ray_jobs.cli.options import parse
 from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.start import launch, start_ray
 from ray_jobs.runs.checkpoints import checkpoint_steps
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.events import CheckpointSaved
 
 PLAIN = ("--workers", "0")

@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs import jobs, submit
 from ray_jobs.cli.console import run_command
 from ray_jobs.runs.checkpoints import checkpoint_steps
-from ray_jobs.storage.store import Store
 from ray_jobs.submissions import following
 from tests.object_store import KEYS, files_with, free_port
 

@@ -10,7 +10,7 @@ import requests
 
 from aign.data.cache import MANIFEST, CacheError, made_once
 from aign.errors import UserError
-from aign.stores import open_store
+from aign.storage.filesystem import open_filesystem
 from tests.object_store import KEYS, serve
 
 LARGE = bytes(range(256)) * 1000
@@ -42,7 +42,7 @@ def store(request, tmp_path, monkeypatch):
 @pytest.fixture
 def stored(store):
     """Says the names of all that is in the store."""
-    system, root = open_store(store)
+    system, root = open_filesystem(store)
     return lambda: {path.removeprefix(f"{root}/") for path in system.find(root)}
 
 
@@ -51,7 +51,7 @@ def kept(store, machine):
     """Files of the name ``a`` in the store, as one machine has put them there: its file system and their paths."""
     machine("head")
     made_once("a", Made())
-    system, root = open_store(store)
+    system, root = open_filesystem(store)
     paths = {system.size(path): path for path in system.find(f"{root}/a")}
     return system, {"pixels": paths[len(LARGE)], "manifest": f"{root}/a/{MANIFEST}"}
 
@@ -180,10 +180,10 @@ def test_a_store_that_goes_away_costs_no_second_making(line, machine, monkeypatc
     [
         (
             "s3://aign-missing/cache",
-            "what is made cannot be kept there: the bucket does not exist; create it, or check",
+            "the bucket does not exist; create it, or check",
         ),
         ("s3://aign-test/cache", "what was made cannot be fetched: the store at http.* cannot be reached; check AWS"),
-        ("nonsense://a/b", "Protocol not known: nonsense; give a local folder or s3://bucket/prefix"),
+        ("nonsense://a/b", "nonsense:// is not supported; give a local path or s3://bucket/prefix"),
     ],
 )
 def test_a_cache_that_cannot_be_used_is_told_before_anything_is_made(line, machine, monkeypatch, address, reason):

@@ -177,13 +177,13 @@ def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cac
     machine("worker")
     monkeypatch.setattr("aign.evaluation.attributes._train", not_now)
     task = config.make_task()
-    monkeypatch.setattr("aign.data.cache.open_store", lambda address: pytest.fail("fetched in the middle of a run"))
+    monkeypatch.setattr("aign.data.cache.Store", lambda address: pytest.fail("fetched in the middle of a run"))
     assert task.evaluator.judge.subject == "Smiling"
 
 
 def test_a_cache_that_cannot_be_used_is_not_taken_for_an_attribute_that_cannot_be_learnt(run, monkeypatch):
     monkeypatch.setenv("AIGN_CACHE", "nonsense://somewhere")
-    with pytest.raises(UserError, match=r"nonsense://somewhere: .*Protocol not known"):
+    with pytest.raises(UserError, match=r"nonsense://somewhere: .*is not supported"):
         TASKS["superres"].data.check(run("superres", bias="Old == 1").options)
 
 

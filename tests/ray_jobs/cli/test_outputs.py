@@ -10,11 +10,11 @@ import torch
 
 from aign.errors import UserError
 from aign.fitting.registration.__main__ import main as register
+from aign.storage.store import Store
 from ray_jobs import compare, evaluate, export, predict, report, train
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.outputs import OutputFile, OutputFolder
 from ray_jobs.runs.folder import open_run
-from ray_jobs.storage.store import Store
 
 FILES = {"evaluate": "--json", "compare": "--json", "report": "--out"}
 FOLDERS = {"predict": "--out", "export": "--out"}

@@ -11,11 +11,11 @@ from unittest.mock import MagicMock
 import psutil
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs.launch import elastic
 from ray_jobs.launch.ray_internals import ScalingConfig
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.runs.job import GIB
-from ray_jobs.storage.store import Store
 
 LONGEST_WAIT_S = 300  # on a machine that is busy with other things; nothing here takes longer than half a minute
 SECONDS_OF_GRACE = 10 * LONGEST_WAIT_S  # what happens at all happens before the machine goes

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from aign.storage.store import Store
 from aign.training.notice import Notice
 from aign.training.run_config import RunConfig
 from ray_jobs import train
@@ -18,7 +19,6 @@ from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.start import start_ray
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.runs.job import Job, Placement, Workers
-from ray_jobs.storage.store import Store
 from ray_jobs.storage.waiting_room import waiting_room
 from ray_jobs.worker.lifetime import patiently
 

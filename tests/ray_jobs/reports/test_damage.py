@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs import report
 from ray_jobs.reports import comparison_page, page, run_page
 from ray_jobs.reports.history import read_lines
 from ray_jobs.reports.stored import read_run
-from ray_jobs.storage.store import Store
 
 BROKEN = [
     b"",

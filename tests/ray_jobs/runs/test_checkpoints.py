@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.training.engine import EngineState
 from aign.training.loop import Progress
 from aign.training.run_config import RunConfig
@@ -29,7 +30,6 @@ from ray_jobs.runs.checkpoints import (
 )
 from ray_jobs.runs.job import Job, Placement, Workers
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.events import Progressed
 from ray_jobs.worker.recorder import RunWriter
 

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs import train
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.storage import spool_entries
 from ray_jobs.storage.attempts import AlreadyRuns, Attempt, Superseded, attempt_numbers
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store
 
 WAIT_S = 300
 
@@ -214,7 +214,7 @@ HOLDS = """
 import sys, time
 from pathlib import Path
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store
+from aign.storage.store import Store
 spool = Spool(Store(sys.argv[1]), Path(sys.argv[2]), print)
 print("holds", flush=True)
 time.sleep(600)

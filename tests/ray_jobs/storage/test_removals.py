@@ -5,13 +5,14 @@ import uuid
 
 import pytest
 
+from aign.storage.errors import NotRemoved
+from aign.storage.store import Store
 from ray_jobs import train
 from ray_jobs.cli.options import parse
 from ray_jobs.cli.preflight import check
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.storage.attempts import Attempt
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import NotRemoved, Store
 from tests.faults.proxy import Proxy, Refuse, is_removal, lacks_md5, refuse
 
 WAIT_S = 300

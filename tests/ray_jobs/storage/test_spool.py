@@ -11,10 +11,12 @@ import uuid
 import pytest
 
 from aign.errors import UserError
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 from ray_jobs.storage.spool import Spool, main
-from ray_jobs.storage.store import Store, StoreAway
 
 WAIT_S = 300  # an upper bound that keeps a broken spool from hanging the tests
+AWAY = StoreAway("s3://bucket", "no answer", "wait")
 
 
 class Recording:
@@ -57,7 +59,7 @@ def _folder(path, **files):
 
 def test_it_tells_of_what_has_arrived(tmp_path, said):
     arrived = []
-    store = Recording(StoreAway("away"))
+    store = Recording(AWAY)
     spool = Spool(store, tmp_path / "spool", said.append, lambda path: arrived.append((path, len(store.done))))
     spool.put("metrics/0", b"m0")
     spool.put_folder(_folder(tmp_path / "c", a="1", state="2"), "checkpoints/4", last="state")
@@ -140,7 +142,7 @@ def test_an_outage_says_one_line_each_way_and_loses_nothing(line, tmp_path, said
 
 
 def test_an_outage_inside_a_folder_goes_on_where_it_was(tmp_path, said):
-    store = Recording(None, None, StoreAway("away"), StoreAway("away"))
+    store = Recording(None, None, AWAY, AWAY)
     spool = Spool(store, tmp_path / "spool", said.append)
     spool.put_folder(_folder(tmp_path / "ck", a="1", b="2", state="3"), "ck", last="state")
     spool.close(WAIT_S)
@@ -186,8 +188,9 @@ KILLED = """
 import os, signal, sys, threading
 from pathlib import Path
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store, StoreAway
-Store.upload = Store.remove = lambda *_: (_ for _ in ()).throw(StoreAway("away"))
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
+Store.upload = Store.remove = lambda *_: (_ for _ in ()).throw(StoreAway("s3://bucket", "no answer", "wait"))
 folder, uri = Path(sys.argv[1]), sys.argv[2]
 spool = Spool(Store(uri), folder / "spool", lambda _: None)
 for i in range(3):

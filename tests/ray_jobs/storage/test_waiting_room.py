@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs import train
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store
 from ray_jobs.storage.waiting_room import MOST_BYTES, most_bytes, prepared_room, waiting_room, waits_here
 
 WAIT_S = 300

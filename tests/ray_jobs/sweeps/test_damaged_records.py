@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs.reports.plots import as_png
-from ray_jobs.storage.store import Store
 from ray_jobs.sweeps.book import Record, read_records
 from ray_jobs.sweeps.plan import plan
 from ray_jobs.sweeps.plots import against_each_option, parallel_coordinates

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from aign.errors import NotTrainable, UserError
+from aign.storage.errors import StoreAway
 from ray_jobs.launch.signals import StopSignal
 from ray_jobs.storage.attempts import AlreadyRuns, Superseded
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import StoreAway
 from ray_jobs.sweep import check_end
 from ray_jobs.sweeps import trial as trials
 from ray_jobs.sweeps import tuning
@@ -25,7 +25,7 @@ ENVIRONMENT = [
     UserError("s3://bucket", "credentials refused", "renew them"),
     Superseded("run", "attempt 2 goes on", "follow it"),
     AlreadyRuns("run", "runs already", "wait"),
-    StoreAway("s3://bucket: no answer"),
+    StoreAway("s3://bucket", "no answer", "wait"),
     OSError(28, "No space left on device"),
 ]
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from aign.training.engine import EngineState
 from aign.training.loop import Progress
 from ray_jobs.runs.checkpoints import Checkpoint, checkpoint_steps, fetch_checkpoint, folder_name, write_checkpoint
-from ray_jobs.storage.store import Store
 from ray_jobs.sweeps import trial
 from ray_jobs.sweeps.trial import copy_checkpoint
 

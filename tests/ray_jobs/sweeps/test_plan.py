@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import pytest
 
 from aign.errors import UserError
+from aign.storage.store import Store
 from ray_jobs.cli.options import parse
-from ray_jobs.storage.store import Store
 from ray_jobs.sweep import command
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep, plan

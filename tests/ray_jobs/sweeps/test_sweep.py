@@ -16,9 +16,9 @@ import psutil
 import pytest
 import ray
 
+from aign.storage.store import Store
 from ray_jobs import report
 from ray_jobs.cli.console import run_command
-from ray_jobs.storage.store import Store
 from ray_jobs.sweep import command
 from ray_jobs.train import command as train
 from tests.object_store import KEYS, files_with

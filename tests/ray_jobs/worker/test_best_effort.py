@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
+from aign.storage.store import Store
 from ray_jobs.cli.options import parse
 from ray_jobs.launch.start import launch
 from ray_jobs.runs.checkpoints import checkpoint_steps
-from ray_jobs.storage.store import Store
 from ray_jobs.worker.best_effort import harmless, streams_that_hold
 from ray_jobs.worker.events import Message
 

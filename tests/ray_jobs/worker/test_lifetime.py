@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aign.store_errors import StoreAway
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 from aign.tasks.pose import PoseEvaluator, PoseObjective
 from aign.training.run_config import RunConfig
 from ray_jobs import train
@@ -21,7 +22,6 @@ from ray_jobs.launch.start import launch
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.runs.folder import finished_export, read_export
 from ray_jobs.storage.spool import Spool
-from ray_jobs.storage.store import Store
 from ray_jobs.storage.waiting_room import waiting_room, waits_here
 from ray_jobs.worker import lifetime
 from ray_jobs.worker.stopped import Stopped
@@ -99,7 +99,7 @@ def store_away(monkeypatch):
 
     def refuse(store, local_file, path):
         if away and path.startswith(away[-1]):
-            raise StoreAway(f"{store.uri} does not answer")
+            raise StoreAway(store.uri, "does not answer", "wait")
         upload(store, local_file, path)
 
     monkeypatch.setattr(Store, "upload", refuse)

@@ -8,17 +8,36 @@ import errno
 import os
 from urllib.parse import urlsplit
 
-from aign.errors import UserError
+from aign.errors import Explained, UserError
 
 
-class StoreAway(Exception):
-    """The store does not answer, or asks for a pause: the same call may succeed later."""
+class StoreAway(Explained):
+    """The store does not answer, or asks for a pause: the same call may succeed later. Commands exit with status 1."""
+
+    @property
+    def observation(self) -> str:
+        """The line without its remedy, for work that waits for the store."""
+        return f"{self.value}: {self.reason}"
+
+    def as_user_error(self, value: object) -> UserError:
+        """About ``value``, for a check that ends when the store is away."""
+        return UserError(value, self.reason, self.remedy)
+
+
+class DiskAway(StoreAway):
+    """A local disk is full, or gone for a while."""
+
+
+class NotRemoved(UserError):
+    """A store refuses to remove what is in it. Everything else goes on."""
 
 
 _KEYS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile that AWS_PROFILE names"
 _GIVE_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a machine that has a role"
+_LATER = "run it again later"
 _REGION = "set AWS_REGION to the bucket's region"
 _ENDPOINT = "check AWS_ENDPOINT_URL and that the store is running"
+_NETWORK = "check AWS_ENDPOINT_URL, the network and that the store is running"
 
 _REFUSED = {
     "InvalidAccessKeyId": ("the credentials are refused: the store does not know the access key", _KEYS),
@@ -58,7 +77,7 @@ def local_error(error: OSError, uri: str) -> Exception:
         return error
     reason = (error.strerror or type(error).__name__).lower()
     if error.errno in _AWAY_ERRNO:
-        return StoreAway(f"{uri}: {reason}")
+        return DiskAway(uri, reason, "make room on this disk, or mount it again")
     if isinstance(error, NotADirectoryError | FileExistsError):
         return UserError(uri, "a part of this path is a file, not a folder", "choose another folder")
     if isinstance(error, IsADirectoryError):
@@ -73,11 +92,6 @@ def s3_error(error: Exception, uri: str) -> Exception:
     if answer is not None:
         return _error_by_code(*answer, error, uri, endpoint)
     return _error_without_answer(error, uri, endpoint)
-
-
-def unreachable(uri: str, away: StoreAway) -> UserError:
-    """``away`` as the error of a check, for which a store that is away is a reason to stop."""
-    return UserError(uri, str(away).removeprefix(f"{uri}: "), _ENDPOINT)
 
 
 def store_endpoint() -> str:
@@ -106,7 +120,7 @@ def _server_answer(error: BaseException | None) -> tuple[str, int] | None:
 
 def _error_by_code(code: str, status: int, error: Exception, uri: str, endpoint: str) -> Exception:
     if code in _AWAY_CODES or (status >= 500 and status != _NEVER) or status == 429:
-        return StoreAway(f"{uri}: the store at {endpoint} asks for a pause ({code})")
+        return StoreAway(uri, f"the store at {endpoint} asks for a pause ({code})", _LATER)
     if code in _REFUSED:
         return UserError(uri, *_REFUSED[code])
     if code == "NoSuchKey" or (status == 404 and isinstance(error, FileNotFoundError)):
@@ -117,6 +131,7 @@ def _error_by_code(code: str, status: int, error: Exception, uri: str, endpoint:
 def _error_without_answer(error: Exception, uri: str, endpoint: str) -> Exception:
     import botocore.exceptions as boto  # here: slow to import, and only S3 users have it loaded already
 
+    unreachable = f"the store at {endpoint} cannot be reached"
     if isinstance(error, FileNotFoundError):
         return error
     if isinstance(error, boto.NoCredentialsError):
@@ -126,13 +141,13 @@ def _error_without_answer(error: Exception, uri: str, endpoint: str) -> Exceptio
     if isinstance(error, boto.ProfileNotFound):
         return UserError(uri, "the profile that AWS_PROFILE names does not exist", _GIVE_KEYS)
     if isinstance(error, boto.CredentialRetrievalError | boto.MetadataRetrievalError):
-        return StoreAway(f"{uri}: the service that hands out credentials does not answer")
+        return StoreAway(uri, "the service that hands out credentials does not answer", _GIVE_KEYS)
     if isinstance(error, boto.SSLError):
-        return StoreAway(f"{uri}: the store at {endpoint} cannot be reached: no TLS connection (https or http?)")
+        return StoreAway(uri, f"{unreachable}: no TLS connection (https or http?)", _NETWORK)
     if isinstance(error, boto.ConnectTimeoutError | boto.ReadTimeoutError | TimeoutError):
-        return StoreAway(f"{uri}: the store at {endpoint} cannot be reached: no answer in time")
+        return StoreAway(uri, f"{unreachable}: no answer in time", _NETWORK)
     if isinstance(error, boto.ConnectionError | boto.HTTPClientError | ConnectionError) or _is_broken_transfer(error):
-        return StoreAway(f"{uri}: the store at {endpoint} cannot be reached")
+        return StoreAway(uri, unreachable, _NETWORK)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return UserError(uri, f"{endpoint} is not a valid endpoint", "set AWS_ENDPOINT_URL to http(s)://host:port")
     if isinstance(error, boto.ParamValidationError):
@@ -148,3 +163,7 @@ def _error_without_answer(error: Exception, uri: str, endpoint: str) -> Exceptio
 def _is_broken_transfer(error: Exception) -> bool:
     """Whether ``error`` says that an answer broke off half way (aiohttp's and urllib3's own types)."""
     return {kind.__name__ for kind in type(error).__mro__} & {"ClientError", "IncompleteRead"} != set()
+
+
+def not_read_back(uri: str) -> UserError:
+    return UserError(uri, "cannot be written and read back", "check that this is a place for files")

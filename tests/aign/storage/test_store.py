@@ -13,8 +13,9 @@ import uuid
 import pytest
 
 from aign.errors import UserError
-from ray_jobs.storage import store as store_module
-from ray_jobs.storage.store import Store, StoreAway
+from aign.storage import s3
+from aign.storage.errors import StoreAway
+from aign.storage.store import Store
 
 SECRET = "never-shown-5f3a"
 WAIT_S = 300  # on a machine that is busy with other things
@@ -23,7 +24,7 @@ WAIT_S = 300  # on a machine that is busy with other things
 @pytest.fixture(autouse=True)
 def time_enough(monkeypatch):
     """What a check finds out does not depend on how busy this machine is."""
-    monkeypatch.setattr(store_module, "_CHECK_SECONDS", WAIT_S)
+    monkeypatch.setattr(s3, "_CHECK_SECONDS", WAIT_S)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -241,7 +242,7 @@ def _copy(store, source, target):
 
 def test_a_local_path_needs_no_s3_library(tmp_path):
     code = (
-        "import sys; from ray_jobs.storage.store import Store; s = Store(sys.argv[1]); s.check(); s.write('a', b'');"
+        "import sys; from aign.storage.store import Store; s = Store(sys.argv[1]); s.check(); s.write('a', b'');"
         "assert not {'s3fs', 'fsspec', 'botocore', 'boto3'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=WAIT_S)
@@ -338,7 +339,7 @@ def test_check_unreachable(monkeypatch, unused_endpoint):
 
 def test_check_a_server_that_never_answers(monkeypatch, silent):
     _environment(monkeypatch, silent)
-    monkeypatch.setattr(store_module, "_CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(s3, "_CHECK_SECONDS", 0.5)
     with pytest.raises(UserError) as error:
         Store("s3://bucket/runs").check()
     assert error.value.value == "s3://bucket/runs"
