@@ -10,7 +10,7 @@ checked against the type that its reader expects, and what does not fit is one l
     pointer = read_json(b'{"path": ["0"]}', "path.json", Pointer)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -40,6 +40,11 @@ def read_json(
         return _adapter(kind).validate_json(content, strict=True, extra="allow" if _keeps_others(kind) else "forbid")
     except ValidationError as error:
         raise UserError(where, _reason(error), remedy) from None
+
+
+def with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataclass's fields as JSON holds them, which has lists for its tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def _keeps_others(kind: Any) -> bool:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aign.errors import UserError
+from aign.stored import with_tuples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,7 @@ class Skeleton:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Skeleton":
         """The inverse of ``to_json``."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-        return cls(**fields)
+        return cls(**with_tuples(stored))
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}

@@ -13,7 +13,7 @@ from aign.compression.task import compressed
 from aign.errors import UserError, did_you_mean
 from aign.options import changeable
 from aign.seeding import generator_alone
-from aign.stored import read_json
+from aign.stored import read_json, with_tuples
 from aign.tasks import TASKS
 from aign.tasks.base import Task, TaskKind
 from aign.tasks.stages import Preset, num_parts
@@ -93,8 +93,8 @@ class RunConfig:
             return cls(
                 task=stored["task"],
                 preset=stored["preset"],
-                options=kind(**_tuples(stored["options"])),
-                training=TrainingConfig(**_tuples(stored["training"])),
+                options=kind(**with_tuples(stored["options"])),
+                training=TrainingConfig(**with_tuples(stored["training"])),
                 init_from=stored.get("init_from"),
                 compression=read_json(json.dumps(compression), where, Compression) if compression else None,
             )
@@ -146,8 +146,3 @@ def find_preset(task: str, name: str | None) -> tuple[str, Preset]:
     if name not in presets:
         raise UserError(f"preset {name!r}", f"{task} has {', '.join(presets)}", did_you_mean(name, presets))
     return name, presets[name]
-
-
-def _tuples(stored: dict[str, Any]) -> dict[str, Any]:
-    """Options as JSON holds them, with tuples again."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
