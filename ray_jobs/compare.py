@@ -104,7 +104,7 @@ def _say_dry(arms: Sequence[Arm], options: Options) -> None:
     folder = arms[0].job.folder.uri.rpartition("/")[0]
     would = f"train {len(arms)} runs, {options.concurrent} at a time, and write {folder}"
     about = {"runs": [arm.job.to_json() for arm in arms]}
-    say_dry(about, would, estimate(works, options.price_per_worker_hour))
+    say_dry(about, would, estimate(works, options.like, options.price_per_worker_hour))
 
 
 def run_arms(arms: Sequence[Arm], concurrent: int) -> list[dict[str, Any]]:

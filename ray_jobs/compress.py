@@ -22,7 +22,8 @@ def command(argv: list[str]) -> None:
     parsed = parse_compression(argv)
     job = check(parsed.job)
     if parsed.what.dry_run:
-        say_dry(job.to_json(), f"write {job.folder.uri}", estimate(to_do(job), parsed.what.price_per_worker_hour))
+        cost = estimate(to_do(job), parsed.what.like, parsed.what.price_per_worker_hour)
+        say_dry(job.to_json(), f"write {job.folder.uri}", cost)
         return
     with Bars() as bars, StopSignal() as stop:
         assert job.run.compression is not None

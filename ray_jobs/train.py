@@ -17,7 +17,8 @@ def command(argv: list[str]) -> None:
     parsed = parse(argv)
     job = check(parsed.job)
     if parsed.what.dry_run:
-        say_dry(job.to_json(), f"write {job.folder.uri}", estimate(to_do(job), parsed.what.price_per_worker_hour))
+        cost = estimate(to_do(job), parsed.what.like, parsed.what.price_per_worker_hour)
+        say_dry(job.to_json(), f"write {job.folder.uri}", cost)
         return
     done = None if waits_here(job.folder) else finished_export(job)
     with Bars() as bars:

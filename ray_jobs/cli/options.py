@@ -19,7 +19,7 @@ from aign.training.run_config import RunConfig, find_preset, find_task
 from ray_jobs.runs.job import Job, Placement, new_name
 
 T = TypeVar("T")
-PLACES = {"--storage": Placement.storage, "--from": "", "--source": "", "--features": ""}
+PLACES = {"--storage": Placement.storage, "--from": "", "--like": "", "--source": "", "--features": ""}
 """Options of a run that name a place, and what they are without one."""
 
 
@@ -45,12 +45,16 @@ class DryRun(Price):
     """What to do with the job."""
 
     dry_run: bool = False
-    """Print the resolved run and what it would cost, and check data, storage, batch and resources, but start
-    nothing."""
+    """Print the resolved run, and check data, storage, batch and resources, but start nothing."""
+
+    like: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    """A run with the same options, of any length: with --dry-run, says what this one will cost. A local path or s3://
+    URI."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_effect(self, "price_per_worker_hour", self.dry_run, "without --dry-run")
+        check_effect(self, "like", self.dry_run, "without --dry-run")
+        check_effect(self, "price_per_worker_hour", self.like is not None, "without --like")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,11 @@ class Attempt:
         )
 
     @property
+    def placement(self) -> tuple[int, int, int | None]:
+        """What decides how long a step takes."""
+        return self.workers, self.gpus, self.zero_stage
+
+    @property
     def hours(self) -> float:
         return (self.heard - self.began) / 3600
 
@@ -211,24 +216,19 @@ def read_attempts(run: Store, lines: Mapping[int, Sequence[Line]], skipped: Skip
     return found
 
 
-def find_runs(folder: Store, most: int | None = None) -> list[tuple[Store, StoredJob]]:
-    """Runs under a folder, trials and rounds of projection too, with their config.json; what is no run is passed over.
-
-    At most so many folders are looked into, from the last name to the first: default names end in their time.
-    """
-    found: list[tuple[Store, StoredJob]] = []
-    level, looked = [folder], 0
+def find_runs(folder: Store) -> list[Store]:
+    """Runs under a folder, trials and rounds of projection too; what is no run is passed over."""
+    found: list[Store] = []
+    level = [folder]
     with ThreadPoolExecutor(READERS) as pool:
         while level:
             children = [store for stores in pool.map(_children, level) for store in stores]
-            children = children if most is None else children[: most - looked]
-            looked += len(children)
             level = []
             for store, config in zip(children, pool.map(_config, children), strict=True):
                 if config is None:
                     level.append(store)
                     continue
-                found.append((store, config))
+                found.append(store)
                 if config.get("compression"):
                     level.append(store / PROJECTION)
     return found
@@ -236,7 +236,7 @@ def find_runs(folder: Store, most: int | None = None) -> list[tuple[Store, Store
 
 def _children(folder: Store) -> list[Store]:
     try:
-        return [folder / name for name in reversed(folder.names())]
+        return [folder / name for name in folder.names()]
     except UserError:  # a folder that is not ours to read
         return []
 

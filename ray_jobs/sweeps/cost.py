@@ -1,4 +1,4 @@
-"""What a sweep has cost, from the attempts at its trials' runs, and what it will cost, from runs like its trials."""
+"""What a sweep has cost, from the attempts at its trials' runs, and what it will cost, from a run like them."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ MOST_ESTIMATED = 50
 
 def spent(folder: Store) -> Cost:
     """What all trials of a sweep took."""
-    runs = [run for run, _ in find_runs(folder / "trials")]
+    runs = find_runs(folder / "trials")
     with ThreadPoolExecutor(READERS) as pool:
         return Cost.of([attempt for attempts in pool.map(_attempts, runs) for attempt in attempts])
 
@@ -41,7 +41,7 @@ def estimated(sweep: Sweep) -> str:
     with ThreadPoolExecutor(READERS) as pool:
         works = [_started(sweep, work, each) for of_trial in pool.map(to_do, _jobs(sweep, chosen)) for work in of_trial]
     at_most = options.scheduler == "asha" or options.budget_hours is not None
-    return estimate(works, options.price_per_worker_hour, at_most=at_most)
+    return estimate(works, options.like, options.price_per_worker_hour, at_most=at_most)
 
 
 def _to_go(sweep: Sweep) -> list[Record]:

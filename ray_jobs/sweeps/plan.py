@@ -86,7 +86,10 @@ class Options(DryRun):
             raise UserError(f"perturb_every = {self.perturb_every}", "no effect", "add --scheduler pbt")
 
 
-CHANGEABLE = ("trials", "max_concurrent", "budget_hours", "space", "space_file", "dry_run", "price_per_worker_hour")
+CHANGEABLE = (
+    *("trials", "max_concurrent", "budget_hours", "space", "space_file"),
+    *(field.name for field in dataclasses.fields(DryRun)),
+)
 """Options that may differ when a sweep goes on; the space itself is compared as it was read."""
 NOT_SEARCHED = {
     "from",

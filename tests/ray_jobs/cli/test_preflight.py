@@ -48,8 +48,9 @@ def refused_training(refused, tmp_path, tiny_argv, snapshot, monkeypatch):
         (["--accumulate", "9"], "use 36 or more"),
         (["--ema", "1.5"], "ema = 1.5"),
         (["--clip", "-1"], "clip = -1"),
-        (["--price-per-worker-hour", "1"], "no effect without --dry-run"),
-        (["--price-per-worker-hour", "-1", "--dry-run"], "price_per_worker_hour = -1"),
+        (["--price-per-worker-hour", "1"], "no effect without --like"),
+        (["--like", "runs/first"], "no effect without --dry-run"),
+        (["--price-per-worker-hour", "-1", "--dry-run", "--like", "a"], "price_per_worker_hour = -1"),
     ],
 )
 def test_options_that_cannot_be(options, expected, refused_training):

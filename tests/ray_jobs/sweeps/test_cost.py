@@ -28,7 +28,8 @@ def write(write_run, logged, tmp_path):
 @pytest.fixture
 def sweep(tmp_path):
     def sweep(*argv, space="alpha=fixed:{-2:2}"):
-        return plan(["pose", "--space", space, *RUN, "--storage", str(tmp_path), "--name", "s", *argv])
+        like = ["--dry-run", "--like", str(tmp_path / "first")]
+        return plan(["pose", "--space", space, *RUN, "--storage", str(tmp_path), "--name", "s", *like, *argv])
 
     return sweep
 
@@ -53,19 +54,14 @@ def test_it_is_all_trials(argv, expected, write, sweep):
     assert estimated(sweep(*argv)).startswith(expected)
 
 
-def test_every_trial_is_as_a_run_with_its_options(write, sweep):
-    space = ["--search", "grid", "--price-per-worker-hour", "10", "--dry-run"]
+def test_it_has_a_price(write, sweep):
     write("first")
-    assert "no run like s/trials/001/0;" in estimated(sweep(*space, space="batch_size=128|64"))
-    write("second", "--batch-size", "64", ended=48)
-    hours = (218 + 236) / 3600
-    said = estimated(sweep(*space, space="batch_size=128|64"))
-    assert said.startswith(f"{told(hours)}, {10 * hours:.2f} at 10 a worker-hour")
-    assert "first (" in said
-    assert "second (" in said
+    said = estimated(sweep("--trials", "2", "--price-per-worker-hour", "10"))
+    assert said.startswith(f"{told(2 * 218 / 3600)}, {20 * 218 / 3600:.2f} at 10 a worker-hour")
 
 
-def test_trials_that_are_over_cost_no_more_and_tell_of_the_others(write, sweep, tmp_path):
+def test_trials_that_are_over_cost_no_more(write, sweep, tmp_path):
+    write("first")
     write("s/trials/000/0")
     write("s/trials/001/0")
     over = Record(trial=0, point={}, status="stopped", path=[{"run": "trials/000/0", "values": {}}])

@@ -81,7 +81,10 @@ def test_trials_that_differ_in_the_seed_only_are_one_group(tmp_path):
         (["--space", "alpha=gnc", "--trials", "0", *RUN], "trials = 0"),
         (["--space", "alpha=gnc", *RUN, "--stepz", "3"], "did you mean --steps"),
         ([*RUN], "nothing to search"),
-        (["--space", "alpha=gnc", *RUN, "--price-per-worker-hour", "-1"], "price_per_worker_hour = -1"),
+        (
+            ["--space", "alpha=gnc", *RUN, "--dry-run", "--like", "x", "--price-per-worker-hour", "-1"],
+            "price_per_worker_hour = -1",
+        ),
         (["--space", "name=a|b", *RUN], "--name"),
         (["--space", "from=x", *RUN], "--from"),
         (["--space", "workers=1|2", *RUN], "--workers"),
@@ -101,12 +104,12 @@ def test_refused_in_one_line(refused, argv, says, tmp_path, monkeypatch):
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path, capsys):
     argv = ["pose", "--space", "alpha=gnc|fixed:1", "seed=0|1", "--search", "grid", *RUN, "--storage", str(tmp_path)]
-    command([*argv, "--dry-run", "--price-per-worker-hour", "2"])
+    command([*argv, "--dry-run"])
     said = capsys.readouterr().out
     assert "4 trials, 1 at a time" in said
     assert json.loads(said[: said.index("\ndry run")])["space"] == {"alpha": ["gnc", "fixed:1"], "seed": ["0", "1"]}
     assert "price" not in said
-    assert "cost: not known: " in said
+    assert "cost: not known; " in said
     assert not list(tmp_path.iterdir())
 
 
