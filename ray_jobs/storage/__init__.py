@@ -1,1 +1,1 @@
-"""A folder on disk or in an object store, and what writes to it although it may be away."""
+"""What writes to a run's folder although its store may be away, and the order of attempts at a run."""
