@@ -8,7 +8,7 @@ from itertools import pairwise
 from aign.errors import UserError
 from aign.storage.store import Store
 from ray_jobs.reports.history import Line, ascending, read_lines
-from ray_jobs.reports.stored import Cost, read_attempts
+from ray_jobs.reports.stored import Cost, Placement, read_attempts
 from ray_jobs.runs.checkpoints import checkpoint_steps
 from ray_jobs.runs.compression_rounds import parts_before
 from ray_jobs.runs.folder import finished_export, read_config
@@ -41,14 +41,21 @@ class Pace:
 
     @classmethod
     def of(cls, run: Store) -> "Pace":
-        """From the attempts that were placed as the last one. Raises UserError for what is no run, or too short."""
+        """From the attempts with one placement, that with the most lines of metrics.
+
+        Raises UserError for what is no run, or too short.
+        """
         read_config(run)
         lines = read_lines(run)
         logged = {n: ascending([line for line in own if "evaluation" not in line]) for n, own in lines.items()}
-        attempts = [attempt for attempt in read_attempts(run, lines) if logged.get(attempt.number)]
-        attempts = [attempt for attempt in attempts if attempt.placement == attempts[-1].placement]
-        if sum(len(logged[attempt.number]) - 1 for attempt in attempts) < FEWEST_INTERVALS:
+        told = [attempt for attempt in read_attempts(run, lines) if logged.get(attempt.number)]
+        intervals: Counter[Placement] = Counter()
+        for attempt in told:
+            intervals[attempt.placement] += len(logged[attempt.number]) - 1
+        if max(intervals.values(), default=0) < FEWEST_INTERVALS:
             raise UserError(f"--like {run.uri}", "has too few lines of metrics", "name a run of more steps")
+        placement, _ = intervals.most_common(1)[0]
+        attempts = [attempt for attempt in told if attempt.placement == placement]
         step_seconds = _step_seconds([(attempt.start_step or 0, logged[attempt.number]) for attempt in attempts])
         last = attempts[-1]
         beside = 3600 * last.hours - step_seconds * (logged[last.number][-1]["step"] - (last.start_step or 0))

@@ -41,6 +41,10 @@ class StoredAttempt(TypedDict):
     reason: NotRequired[str]
 
 
+Placement = tuple[int, int, int | None]
+"""Workers, their GPUs and the ZeRO stage: what decides how long a step of a run takes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One group of workers, from its start to its end."""
@@ -84,8 +88,7 @@ class Attempt:
         )
 
     @property
-    def placement(self) -> tuple[int, int, int | None]:
-        """What decides how long a step takes."""
+    def placement(self) -> Placement:
         return self.workers, self.gpus, self.zero_stage
 
     @property

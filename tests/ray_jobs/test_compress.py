@@ -53,14 +53,14 @@ def test_it_is_a_run_with_parts_and_says_what_is_left(run, thin, capsys):
     assert "what it gives is added to something else" in said
 
 
-def test_a_dry_run_says_what_all_its_parts_would_cost(run, tmp_path, capsys):
+def test_a_dry_run_says_what_all_its_parts_would_cost(run, thin, tmp_path, capsys):
     def cost(*argv):
         capsys.readouterr()
         compress.command([str(run), *THINNER, "--storage", str(tmp_path), *argv, "--dry-run"])
         return capsys.readouterr().out.splitlines()[-1]
 
     assert cost("--name", "all").startswith("cost: not known")
-    assert cost("--steps", "100", "--name", "all", "--like", str(run)).startswith("cost: about ")
+    assert cost("--steps", "100", "--name", "all", "--like", str(thin)).startswith("cost: about ")
 
 
 def test_all_that_is_done_with_a_run_is_done_with_it(thin, tmp_path):
