@@ -10,7 +10,7 @@ from aign.device import DeviceOption, choose_device
 from aign.evaluation.result import Evaluation
 from aign.tasks.stages import Stage
 from aign.trained import Trained
-from aign.training.loop import Progress
+from aign.training.loop import Progress, evaluate
 from aign.training.loop import train as run_loop
 from aign.training.players import make_engines
 from aign.training.run_config import RunConfig
@@ -33,7 +33,8 @@ def train(
     recorder = _Printer(quiet)
     progress = run_loop(made, engines, run.training, recorder)
     made.model.generator.load_state_dict(engines.generator.state().averaged_weights)
-    return Trained(run=run, task=made, progress=progress, evaluation=recorder.evaluations[-1])
+    test, _ = evaluate(made, made.model.generator, "test")
+    return Trained(run=run, task=made, progress=progress, validation=recorder.evaluations[-1], test=test)
 
 
 @dataclass

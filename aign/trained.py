@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from aign.compression.thinning import take_over
 from aign.device import DeviceOption, choose_device, to_device
 from aign.errors import UserError
-from aign.evaluation.result import Evaluation, readable
+from aign.evaluation.result import Evaluation, Split, columns_of, measured_on, readable
 from aign.stored import read_json
 from aign.tasks.base import Task
 from aign.tasks.parts import Factors
@@ -30,11 +30,13 @@ class StoredEvaluation(TypedDict):
     """An Evaluation as JSON holds it."""
 
     data: str
-    split: str
+    split: Split
     num_samples: int
     metrics: dict[str, float]
     floors: dict[str, dict[str, float]]
     groups: dict[str, dict[str, float]]
+    inductive: dict[str, float]
+    notes: str
 
 
 class StoredExport(TypedDict):
@@ -43,7 +45,8 @@ class StoredExport(TypedDict):
     run: StoredRunConfig
     facts: dict[str, Any]
     progress: Progress
-    evaluation: NotRequired[StoredEvaluation | None]
+    validation: NotRequired[StoredEvaluation | None]
+    test: NotRequired[StoredEvaluation | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,10 @@ class Trained:
     task: Task
     progress: Progress
     """How far it has learnt."""
-    evaluation: Evaluation | None = None
+    validation: Evaluation | None = None
     """What training last measured, if anything."""
+    test: Evaluation | None = None
+    """What was measured when training had ended."""
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +72,7 @@ class Trained:
         return infer_all(self.task.model.generator, to_device(observed, self.device))
 
     def picture(self):
-        """Observed, inferred, rendered and remembered, of the test set (only where the task has its data)."""
+        """Observed, inferred, rendered and remembered, of the test split (only where the task has its data)."""
         return self.task.evaluator.picture(self.infer(self.task.data.test["observed"]), self.task.data.test)
 
     def save(self, folder: Path | str) -> None:
@@ -76,7 +81,8 @@ class Trained:
             Path(folder),
             self.run,
             self.task.metadata,
-            self.evaluation,
+            validation=self.validation,
+            test=self.test,
             progress=self.progress,
             generator=self.task.model.generator.state_dict(),
             renderer=self.task.model.renderer.state_dict(),
@@ -137,8 +143,9 @@ def write_export(
     folder: Path,
     run: RunConfig,
     facts: dict[str, Any],
-    evaluation: Evaluation | None,
     *,
+    validation: Evaluation | None,
+    test: Evaluation | None,
     progress: Progress,
     generator: dict[str, Tensor],
     renderer: dict[str, Tensor],
@@ -149,19 +156,19 @@ def write_export(
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "generator.safetensors"
     )
-    measured = vars(evaluation) if evaluation else None
     config = {
         "run": run.to_json(),
         "facts": facts,
-        "evaluation": measured,
+        "validation": vars(validation) if validation else None,
+        "test": vars(test) if test else None,
         "progress": vars(progress),
         "versions": {"aign": _own_version(), "torch": torch.__version__},
     }
-    (folder / "README.md").write_text(model_card(run, facts, evaluation))
+    (folder / "README.md").write_text(model_card(run, facts, test))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def model_card(run: RunConfig, facts: dict[str, Any], evaluation: Evaluation | None) -> str:
+def model_card(run: RunConfig, facts: dict[str, Any], test: Evaluation | None) -> str:
     """What the network is, what it was trained and measured on, and how to use it."""
     lines = [
         f"# {run.task}: {run.preset}",
@@ -176,13 +183,13 @@ def model_card(run: RunConfig, facts: dict[str, Any], evaluation: Evaluation | N
         "inferred = trained.infer(observed)",
         "```",
     ]
-    if evaluation:
-        lines += ["", f"Measured on {evaluation.data}, {evaluation.split}, {evaluation.num_samples} samples:", ""]
-        lines += ["| metric | " + " | ".join(["this network", *evaluation.floors]) + " |"]
-        lines += ["|---" * (2 + len(evaluation.floors)) + "|"]
-        for name, value in evaluation.metrics.items():
-            floors = [readable(floor[name]) if name in floor else "" for floor in evaluation.floors.values()]
-            lines += [f"| {name} | {readable(value)} | " + " | ".join(floors) + " |"]
+    if test:
+        lines += ["", f"Measured on {measured_on(vars(test))}:", ""]
+        columns = columns_of(vars(test))
+        lines += ["| metric | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+        for name in test.metrics:
+            cells = [readable(values[name]) if name in values else "" for values in columns.values()]
+            lines += [f"| {name} | " + " | ".join(cells) + " |"]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aign.evaluation.result import columns_of, measured_on
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "results"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
@@ -55,14 +57,13 @@ def with_tables(page: str) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """Metrics beside their baselines, and what they were measured on."""
-    columns = {"trained": record["metrics"], **record["floors"]}
+    columns = columns_of(record)
     lines = [f"| metric | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
     for metric in record["metrics"]:
         cells = (f"{values[metric]:.1f}" if metric in values else "" for values in columns.values())
         lines.append(f"| `{metric}` | {' | '.join(cells)} |")
-    origin = f"{record['data']}, {record['split']}, {record['num_samples']} samples, seed {record['seeds'][0]}"
-    where = f"{record['date']}, commit {record['commit'][:7]}, {record['machine']}"
-    return "\n".join([*lines, "", f"{origin}. Measured on {where}.", ""])
+    where = f"seed {record['seeds'][0]}, {record['date']}, commit {record['commit'][:7]}, {record['machine']}"
+    return "\n".join([*lines, "", f"Measured on {measured_on(record)}; {where}.", ""])
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from rich.table import Table
 
 from aign.command import make_console
 from aign.errors import NotTrainable, UserError
-from aign.evaluation.result import readable
+from aign.evaluation.result import measured_on, readable
 from aign.options import Seed
 from aign.training.run_config import find_preset, find_task
 from ray_jobs.cli.console import run_command
-from ray_jobs.cli.display import Bars, measured_on, spread
+from ray_jobs.cli.display import Bars, spread
 from ray_jobs.cli.options import DryRun, parse, split_options
 from ray_jobs.cli.outputs import FileOption
 from ray_jobs.cli.preflight import check, say_dry
@@ -143,7 +143,7 @@ def _result(arm: Arm) -> dict[str, Any]:
         "preset": arm.preset,
         "seed": arm.seed,
         "run": arm.job.folder.uri,
-        **export["evaluation"],
+        **export["test"],
         **vars(export["progress"]),
     }
 
@@ -157,8 +157,10 @@ def summary_table(results: Sequence[dict[str, Any]]) -> Table:
     for column in (*first["metrics"], "generator updates"):
         table.add_column(column.replace("_", " "), justify="right")
     for preset, own in _by_preset(results).items():
-        metrics = [spread([result["metrics"][name] for result in own]) for name in first["metrics"]]
-        table.add_row(preset, *metrics, f"{mean(result['generator_updates'] for result in own):.0f}")
+        updates = f"{mean(result['generator_updates'] for result in own):.0f}"
+        for row, values in ((preset, "metrics"), (f"{preset}, inductive", "inductive")):
+            if first[values]:
+                table.add_row(row, *(spread([one[values][name] for one in own]) for name in first["metrics"]), updates)
     for floor, metrics in first["floors"].items():
         cells = [readable(metrics[name]) if name in metrics else "" for name in first["metrics"]]
         table.add_row(f"floor: {floor}", *cells)

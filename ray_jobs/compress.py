@@ -33,9 +33,9 @@ def command(argv: list[str]) -> None:
             if finished_export(part) is None:
                 launch(part, view.show, stop)
     done = read_results(job)
-    view.evaluation = dict(done["evaluation"])
+    view.evaluation = dict(done["test"])
     view.report()
-    bars.console.print(comparison(job, done["evaluation"]["metrics"]))
+    bars.console.print(comparison(job, done["test"]["metrics"]))
     bars.say(f"run: {job.folder.uri}")
 
 
@@ -44,7 +44,7 @@ def comparison(job: Job, after: dict[str, float]) -> Table:
     assert job.run.compression is not None
     source = job.run.compression.source.rpartition("@")[0]
     export = read_export(Store(source))
-    before = export["evaluation"]["metrics"] if export else {}
+    before = export["test"]["metrics"] if export else {}
     table = Table(title=f"{source}, compressed", title_justify="left", title_style="")
     for column in ("metric", "before", "after"):
         table.add_column(column, justify="left" if column == "metric" else "right")

@@ -1,4 +1,4 @@
-"""Measure a run's newest checkpoint on its test set: ``python -m ray_jobs.evaluate RUN [--json FILE]``."""
+"""Measure a run's newest checkpoint on its test split: ``python -m ray_jobs.evaluate RUN [--json FILE]``."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ import tyro
 
 from aign.command import make_console
 from aign.device import choose_device
+from aign.evaluation.result import Split
 from aign.training.loop import evaluate
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.display import evaluation_table
@@ -19,10 +20,12 @@ from ray_jobs.runs.folder import open_run, with_data
 
 @dataclass(frozen=True, kw_only=True)
 class Options(OnDevice, WhereDataIs):
-    """Measure a run on its test set."""
+    """Measure a run on its test split."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of the run: a local path or s3:// URI."""
+    split: Split = "test"
+    """test, or validation: the samples that checkpoints and options are chosen by."""
     json: FileOption | None = None
     """File to write the metrics to, with their floors and groups: a local path or s3:// URI."""
 
@@ -33,7 +36,7 @@ def command(argv: list[str]) -> None:
         options.json.check()
     trained = open_run(options.run)
     task = with_data(trained, choose_device(options.device), options.source)
-    evaluation, _ = evaluate(task, task.model.generator)
+    evaluation, _ = evaluate(task, task.model.generator, options.split)
     measured = {"run": options.run, "step": trained.progress.step, **dataclasses.asdict(evaluation)}
     make_console().print(evaluation_table(measured))
     if options.json:

@@ -4,7 +4,7 @@ All other options are those of ``train`` and hold for every trial. The same comm
 """
 
 from ray_jobs.cli.console import run_command
-from ray_jobs.cli.display import Bars
+from ray_jobs.cli.display import Bars, evaluation_table
 from ray_jobs.cli.preflight import check, say_dry
 from ray_jobs.launch.devices import with_device
 from ray_jobs.launch.ray_environment import check_ray
@@ -15,7 +15,7 @@ from ray_jobs.sweeps.checks import check_trials
 from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
-from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table
+from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table, tested
 from ray_jobs.worker.best_effort import harmless
 from ray_jobs.worker.stopped import Stopped
 
@@ -91,6 +91,8 @@ def _report(sweep: Sweep, book: Book, bars: Bars) -> None:
         bars.say(f"best at {sweep.options.cost} {record.metrics[sweep.options.cost or '']:.4g}: {line(sweep, record)}")
     for best in ranked(sweep, records)[:1]:
         bars.say(f"best: trial {best.trial:03d}, {sweep.folder.uri}/{best.run}")
+        if test := tested(sweep, best):
+            bars.console.print(evaluation_table(test))
         bars.say(f"again: {repeating(sweep, best)}")
     for record in records:
         if record.status == "failed":

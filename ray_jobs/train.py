@@ -25,7 +25,7 @@ def command(argv: list[str]) -> None:
         view = bars.run(job.name, job.run.training.steps)
         if done:
             bars.say(f"{job.name} has finished already, after {done['progress'].step} steps")
-            view.evaluation = dict(done["evaluation"])
+            view.evaluation = dict(done["test"])
         else:
             with StopSignal() as stop:
                 launch(job, view.show, stop)

@@ -33,7 +33,7 @@ SMALL = {
     "superres": IMAGES,
     "inpaint": IMAGES,
     "vae": {"size": 16, "num_images": 100, "width": 4, "latent_size": 6},
-    "digits": {"num_images": 200, "num_test": 200, "width": 4, "num_blocks": 1},
+    "digits": {"num_images": 200, "num_validation": 200, "num_test": 200, "width": 4, "num_blocks": 1},
 }
 """Options of small runs, by task."""
 OF_A_MACHINE = ("samples_per_second", "data_wait_share")

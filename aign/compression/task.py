@@ -20,7 +20,7 @@ from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
 from aign.data.streams import Sample, Share, Stream, draw
-from aign.evaluation.result import Evaluation
+from aign.evaluation.result import Summary
 from aign.seeding import generator_alone
 from aign.tasks.base import Task
 from aign.tasks.parts import Evaluator, Factors, Model, Objective, Observed, Terms
@@ -90,15 +90,15 @@ class CompressedEvaluator(Evaluator):
         self.own = own
         self.selection_metric = own.selection_metric  # type: ignore[misc]  # of the task, not of this class
 
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        return self.own.measure(inferred, test)
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
+        return self.own.measure(inferred, samples)
 
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        evaluation = self.own.summarize(measured)
-        return replace(evaluation, metrics={**evaluation.metrics, **self.costs})
+    def summarize(self, measured: dict[str, Tensor]) -> Summary:
+        summary = self.own.summarize(measured)
+        return replace(summary, metrics={**summary.metrics, **self.costs})
 
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
-        return self.own.picture(inferred, test)
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
+        return self.own.picture(inferred, samples)
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -106,7 +106,7 @@ class CompressedEvaluator(Evaluator):
         activations, and seconds for ``TIMED`` samples (on one thread of a CPU)."""
         source, thin = self.model.source, self.model.thin_network()
         before, after = source.cost, cost_of(thin, source.example)
-        observed = {name: values[:TIMED] for name, values in self.data.test["observed"].items()}
+        observed = {name: values[:TIMED] for name, values in self.data.validation["observed"].items()}
         thin, whole = thin.to(self.model.device), copy.deepcopy(source.whole).to(self.model.device)
         return {
             "macs_percent": 100 * after.macs / before.macs,

@@ -1,4 +1,4 @@
-"""A generated world of human motion: eight bodies of different build that walk, run, jump, wave, sit, reach, squat and
+"""A generated world of human motion: bodies of different build that walk, run, jump, wave, sit, reach, squat and
 direct. It is what pose training and its tests use where no recorded motion is at hand; it is not recorded motion.
 
 A body at rest stands upright and faces +z with +x on its right, in the world frame of ``aign.data.motion``.
@@ -23,7 +23,12 @@ ANKLE_HEIGHT_MM = 80.0
 STANCE_MM = 5.0
 """A foot that is higher than the other by some of these does not stand."""
 
-SUBJECT_ROLES: tuple[Role, ...] = ("pairs", "pairs", "memories", "memories", "memories", "test", "test", "test")
+SUBJECT_ROLES: tuple[Role, ...] = (
+    *("pairs", "pairs"),
+    *("memories", "memories", "memories"),
+    *("unlabelled", "unlabelled", "unlabelled"),
+    *("validation", "test", "test"),
+)
 """What each subject is for. Pairs are of one action only: supervision that is poor, as in the paper."""
 PAIRED_ACTION = "walking"
 WALKS_PER_TAKE = 4
@@ -119,8 +124,8 @@ FREEDOMS: tuple[Freedom, ...] = (
 def generated_bodies(seed: int = 0, *, takes: int = 3, frames: int = 90) -> MotionClips:
     """Clips of generated motion, a pure function of the arguments.
 
-    ``takes`` clips of every action and subject of the roles memories and test, and four times as many walking clips of
-    the subjects of pairs (no subject plays two roles); ``frames`` frames each, 30 a second. More takes add clips and
+    ``takes`` clips of every action and subject, but of the subjects of pairs four times as many walking clips and no
+    others (no subject plays two roles); ``frames`` frames each, 30 a second. More takes add clips and
     leave the others as they are. Every clip faces its own way, slowly turning; its path is centred on the origin, the
     ground is y = 0, and a foot that stands does not slide.
     Raises ``UserError`` if the seed is negative or there are fewer than one take or two frames.

@@ -1,8 +1,9 @@
 """CMU motion capture: ``$AIGN_DATA/cmu_mocap/joints_mm.npz`` (mocap.cs.cmu.edu, one subject's skeleton for all clips).
 
 The file holds ``joints`` (frames, joints, 3) millimetres with y up, ``sequence_start``, ``sequence_names``
-("action/clip") and ``parents``. Roles: every ``walking_extra`` clip supplies pairs; of each other action two thirds
-of the clips are memories and the rest test input, so what supervision never showed must come from memories.
+("action/clip") and ``parents``. Roles: every ``walking_extra`` clip supplies pairs; of five clips of another action two
+are memories, one is unlabelled input, one is for validation and one for the test, so what supervision never showed must
+come from memories.
 """
 
 from itertools import pairwise
@@ -17,6 +18,7 @@ from aign.errors import UserError
 from aign.renderers.skeleton import Skeleton
 
 PAIRED_ACTION = "walking_extra"
+TURNS: tuple[Role, ...] = ("memories", "unlabelled", "memories", "validation", "test")
 JOINT_NAMES = (
     *("hips", "left_hip_socket", "left_hip", "left_knee", "left_ankle", "left_toe", "left_toe_end"),
     *("right_hip_socket", "right_hip", "right_knee", "right_ankle", "right_toe", "right_toe_end"),
@@ -93,10 +95,10 @@ def _distinct_joints(path: Path, joints: np.ndarray, parents: list[int]) -> tupl
 
 
 def _roles(actions: list[str]) -> list[Role]:
-    """Every third clip of an action is test input, the others memories; the paired action supplies pairs only."""
+    """The clips of an action take turns in ``TURNS``; the paired action supplies pairs only."""
     seen: dict[str, int] = {}
     roles: list[Role] = []
     for action in actions:
-        count = seen[action] = seen.get(action, 0) + 1
-        roles.append("pairs" if action == PAIRED_ACTION else "test" if count % 3 == 2 else "memories")
+        count = seen[action] = seen.get(action, -1) + 1
+        roles.append("pairs" if action == PAIRED_ACTION else TURNS[count % len(TURNS)])
     return roles

@@ -50,10 +50,11 @@ SUBJECT_ROLES: dict[str, Role] = {
     "S5": "pairs",
     "S6": "memories",
     "S7": "memories",
-    "S8": "memories",
+    "S8": "validation",
     "S9": "test",
     "S11": "test",
 }
+"""Of S9 and S11 the first take of each action is unlabelled input."""
 
 _CONVERT = "python -m aign.data.h36m convert data_3d_h36m.npz PLAIN.npz --i-trust-this-file"
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError)
@@ -93,9 +94,11 @@ def convert(trusted_npz: Path, out: Path) -> None:
 def load_h36m(path: Path) -> MotionClips:
     """Human3.6M from the plain file that ``convert`` wrote: 17 joints, every third frame, millimetres, y down.
 
-    Roles go by subject. S9 and S11 are ``test``, as in every paper on this data. The five others supply S1 and S5 as
-    ``pairs`` and S6, S7 and S8 as ``memories``: memories never share a clip, nor even a body, with pairs, so what a
-    discriminator remembers is unpaired in earnest, and no pose can be learnt by looking up its own pair.
+    Roles go by subject. S9 and S11 are measured, as in every paper on this data: the first take of each action, which
+    is ``unlabelled`` input of training as in the AIGN paper, and the second, which is ``test`` and never seen. S8 is
+    ``validation``, S1 and S5 are ``pairs``, S6 and S7 ``memories``: memories never share a clip, nor even a body, with
+    pairs, so what a discriminator remembers is unpaired in earnest, and no pose can be learnt by looking up its own
+    pair.
     Subjects beyond these seven are left out. An action is a clip's name without its take number.
     Raises ``UserError`` if the file is missing, pickled, truncated, of wrong shape or lacks a subject.
     """
@@ -112,8 +115,17 @@ def load_h36m(path: Path) -> MotionClips:
         clips=[_in_our_world(path, recordings[name]) for name in names],
         names=names,
         actions=[_action(name) for name in names],
-        roles=[SUBJECT_ROLES[name.split("/")[0]] for name in names],
+        roles=_roles(names),
     )
+
+
+def _roles(names: Sequence[str]) -> list[Role]:
+    """The roles of clips: those of their subjects, but for the first takes of those who are measured."""
+    first: dict[tuple[str, str], str] = {}
+    for name in sorted(names):
+        first.setdefault((name.split("/")[0], _action(name)), name)
+    roles = {name: SUBJECT_ROLES[name.split("/")[0]] for name in names}
+    return ["unlabelled" if role == "test" and name in first.values() else role for name, role in roles.items()]
 
 
 def _in_our_world(path: Path, recorded_m: np.ndarray) -> torch.Tensor:

@@ -92,35 +92,34 @@ class ChosenImages:
     inputs: ImageSet
     memories: ImageSet
     """Before the bias."""
+    validation: ImageSet
     test: ImageSet
-    validation: ImageSet | None
-    """None where there are too few images."""
     name: str
 
 
 def choose(images: ImageSet, bias: str) -> ChosenImages:
     """Parts of a set of images; the bias only decides which of two halves are memories, if one has too few.
 
-    Raises UserError for a bias that is none, and for too few images.
+    Raises UserError for a bias that is none, too few images, and a split that holds none.
     """
     halves = _halves(images.split("train"))
     if bias and selected(bias, halves[1].table).sum() < MIN_SAMPLES:  # all images of one person are in one half
         halves = halves[::-1]
-    has_validation = (images.table["split"] == "validation").any()
     return ChosenImages(
         inputs=halves[0],
         memories=halves[1],
+        validation=images.split("validation"),
         test=images.split("test"),
-        validation=images.split("validation") if has_validation else None,
         name=images.name,
     )
 
 
-def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet | None:
-    """Images of people that no network is trained on, for a judge to learn from; None where there are none.
+def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet:
+    """Images of people that no network is trained on, for a judge to learn from.
 
-    They are the validation images; faces are drawn for it, of people who are in no split of a run, and of MNIST there
-    are digits that no run reads.
+    Faces are drawn for it, of people who are in no split of a run, and of MNIST there are digits that no run reads. Of
+    other data they are the validation images: what a judge says of images inferred there is less strict than what it
+    says on the test split.
     """
     if data == "generated":
         return generated_faces(NUM_STRANGERS["generated"], WORLD_SEED + 1, chosen.test.pixels.shape[-1])

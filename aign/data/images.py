@@ -77,6 +77,11 @@ class ImageSet:
         """The images without colours: the mean of their channels."""
         return replace(self, pixels=self.pixels.float().mean(1, keepdim=True).round().byte())
 
+    def counted(self) -> str:
+        """How many images each split holds. Raises UserError for one that holds none."""
+        train, validation, test = (len(self.split(split)) for split in SPLITS)
+        return f"{self.name}: {train:,} for training, {validation:,} validation, {test:,} test"
+
     @property
     def warnings(self) -> list[str]:
         """What a person should know about these images."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from aign.errors import UserError
 from aign.renderers.skeleton import Skeleton
 
-Role = Literal["pairs", "memories", "test"]
+Role = Literal["pairs", "memories", "unlabelled", "validation", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
 FARTHEST_MM = 1e6
 """A kilometre: no recording stage is larger."""
@@ -25,8 +25,9 @@ FARTHEST_MM = 1e6
 class MotionClips:
     """Clips of 3D joints, each with an action, a subject and the one role it plays.
 
-    A clip is whole in one role: ``pairs`` supplies supervision, ``memories`` is only remembered, ``test`` supplies
-    unlabelled input and the measurements. So a memory never shares a clip with test input or with a pair.
+    A clip is whole in one role: ``pairs`` supplies supervision, ``memories`` is only remembered, ``unlabelled``
+    supplies input without labels, and training never sees ``validation`` and ``test``. So a memory never shares a clip
+    with a pair, nor with any input.
     """
 
     name: str

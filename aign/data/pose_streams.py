@@ -1,4 +1,4 @@
-"""Motion clips as the pose task's streams: synthetic pairs, real pairs, unlabelled input, the test set."""
+"""Motion clips as the pose task's streams: synthetic pairs, real pairs, unlabelled input, measured views."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aign.data.cameras import NUM_RANDOM, photograph, random_cameras
-from aign.data.motion import MotionClips
+from aign.data.motion import MotionClips, Role
 from aign.data.streams import Plan, Sample
 from aign.device import to_device
 from aign.memories import balanced
@@ -17,9 +17,9 @@ from aign.renderers.torso import facing_rotation, root_relative, rotate
 NUM_PAIR_CAMERAS = 4
 """Real pairs come from a few fixed cameras, as in a motion capture studio."""
 MAX_UNLABELLED_PER_ACTION = 1024
-MAX_TEST_PER_ACTION = 256
-CAMERA_SEED = 0
-"""Cameras of test input and real pairs belong to the data, not to a run: every run is measured on the same views."""
+MAX_MEASURED_PER_ACTION = 256
+CAMERA_SEEDS: dict[Role, int] = {"pairs": 0, "unlabelled": 1, "validation": 2, "test": 3}
+"""Cameras belong to the data, not to a run: every run is measured on the same views."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class RealPairs:
     detector: Detector
 
     def plan(self, size: int, rng: np.random.Generator) -> Plan:
-        cameras = _uniform(np.random.default_rng(CAMERA_SEED), NUM_PAIR_CAMERAS, NUM_RANDOM)
+        cameras = _uniform(np.random.default_rng(CAMERA_SEEDS["pairs"]), NUM_PAIR_CAMERAS, NUM_RANDOM)
         return {
             "index": torch.from_numpy(rng.integers(len(self.bodies.body_mm), size=size)),
             "camera": cameras[torch.from_numpy(rng.integers(NUM_PAIR_CAMERAS, size=size))],
@@ -137,35 +137,54 @@ class Unlabelled:
         return {"observed": {"keypoints_px": self.keypoints_px[plan["index"]]}}
 
 
-def test_views(
-    clips: MotionClips, image_size: int, detector: Detector, device: torch.device
-) -> tuple[Unlabelled, Sample]:
-    """Unlabelled input, one random camera a frame, and the test set: an even part of it, with its truth.
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Frames of some clips, each as one random camera sees it: the same cameras for every run."""
 
-    Both hold the same number of frames of each action at most, evenly spread over its test clips.
-    """
-    frames = clips.frames("test")
-    actions = clips.frame_actions[frames]
-    chosen = torch.cat([_evenly((actions == a).nonzero()[:, 0], MAX_UNLABELLED_PER_ACTION) for a in actions.unique()])
-    bodies = Bodies.of(clips, frames[chosen], device)
-    rng = np.random.default_rng(CAMERA_SEED + 1)
-    camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
-    joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
-    found = to_device(detector.plan(len(chosen), clips.skeleton.num_joints, rng), device)
-    keypoints = detector.detect(keypoints, found, image_size)
-    pictured = actions[chosen]
-    part = torch.cat([_evenly((pictured == a).nonzero()[:, 0], MAX_TEST_PER_ACTION) for a in actions.unique()])
-    part = part.to(device)
-    test: Sample = {
-        "observed": {"keypoints_px": keypoints[part]},
-        "truth": {
-            "joints_mm": joints[part],
-            "canonical_mm": bodies.canonical_mm[part],
-            "action": bodies.actions[part],
-            **{name: value[part] for name, value in camera.items()},
-        },
-    }
-    return Unlabelled(keypoints, pictured), test
+    keypoints_px: Tensor
+    truth: dict[str, Tensor]
+    actions: Tensor
+    """On the CPU."""
+
+    @classmethod
+    def of(
+        cls, clips: MotionClips, role: Role, most: int, image_size: int, detector: Detector, device: torch.device
+    ) -> "Views":
+        """At most so many frames of each action, evenly spread over the clips of a role."""
+        frames = clips.frames(role)
+        chosen = frames[_evenly_by(clips.frame_actions[frames], most)]
+        bodies = Bodies.of(clips, chosen, device)
+        rng = np.random.default_rng(CAMERA_SEEDS[role])
+        camera = random_cameras(_uniform(rng, len(chosen), NUM_RANDOM).to(device), image_size)
+        joints, keypoints = photograph(bodies.canonical_mm, camera, image_size)
+        found = to_device(detector.plan(len(chosen), clips.skeleton.num_joints, rng), device)
+        return cls(
+            keypoints_px=detector.detect(keypoints, found, image_size),
+            truth={
+                "joints_mm": joints,
+                "canonical_mm": bodies.canonical_mm,
+                "action": bodies.actions,
+                **camera,
+            },
+            actions=clips.frame_actions[chosen],
+        )
+
+    @property
+    def unlabelled(self) -> Unlabelled:
+        return Unlabelled(self.keypoints_px, self.actions)
+
+    def measured(self, most: int = MAX_MEASURED_PER_ACTION) -> Sample:
+        """At most so many of each action, evenly spread, with their truth."""
+        part = _evenly_by(self.actions, most).to(self.keypoints_px.device)
+        return {
+            "observed": {"keypoints_px": self.keypoints_px[part]},
+            "truth": {name: values[part] for name, values in self.truth.items()},
+        }
+
+
+def _evenly_by(actions: Tensor, count: int) -> Tensor:
+    """Indices of at most ``count`` of each action, evenly spread, action after action."""
+    return torch.cat([_evenly((actions == action).nonzero()[:, 0], count) for action in actions.unique()])
 
 
 def _evenly(indices: Tensor, count: int) -> Tensor:

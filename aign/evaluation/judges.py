@@ -14,15 +14,15 @@ SEED = 0
 def learn_judge(
     data: ImageData, chosen: ChosenImages, attribute: str | None, device: torch.device | str, *, needed: bool
 ) -> Classifier | None:
-    """The judge of digits, or of an attribute; None where there is nothing to judge, or nothing to learn it from.
+    """The judge of digits, or of an attribute; None where there is nothing to judge, or it cannot be learnt.
 
     Learning it takes some 20 seconds of one core, and is done once (see ``aign.data.cache``). Raises CacheError if it
     cannot be kept and, if it is ``needed``, UserError for an attribute that cannot be learnt.
     """
     is_digits = data == "mnist"
-    images = strangers(data, chosen) if is_digits or attribute else None
-    if images is None:
+    if not (is_digits or attribute):
         return None
+    images = strangers(data, chosen)
     if is_digits:
         labels = torch.from_numpy(images.table["label"].to_numpy(copy=True))
         return Classifier.fit_classes(images.pixels, labels, NUM_KINDS, SEED, subject="digits", device=device)
@@ -38,8 +38,4 @@ def learn_judge(
 
 def check_judge(data: ImageData, chosen: ChosenImages, attribute: str) -> None:
     """Raise UserError unless a judge of the attribute can be learnt; nothing is learnt."""
-    images = strangers(data, chosen)
-    if images is None:
-        reason = f"cannot be judged: {chosen.name} has no validation images to learn a judge from"
-        raise UserError(f"attribute {attribute}", reason, "give more images, or a table with a column 'split'")
-    AttributeClassifier.check(images, attribute, SEED)
+    AttributeClassifier.check(strangers(data, chosen), attribute, SEED)

@@ -3,25 +3,31 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Split = Literal["validation", "test"]
+"""``validation`` is for whatever chooses: the best checkpoint, sweeps, ranks. ``test`` is measured once, when a run has
+ended, and by ``aign evaluate``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Metrics with what they were measured on."""
+class Summary:
+    """Metrics of samples."""
 
-    data: str
-    split: str
     num_samples: int
     metrics: Mapping[str, float]
     """Averages by name, units in the names."""
     floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The same metrics for predictors that have learnt nothing."""
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """The same metrics for parts of the split (an action, a sequence)."""
+    """The same metrics for parts of the samples (an action, a sequence)."""
+    inductive: Mapping[str, float] = field(default_factory=dict)
+    """The same metrics for other samples, which training never saw, where it saw the input of these without labels."""
+    notes: str = ""
+    """How they were measured, where that is not plain."""
 
     @classmethod
-    def of_means(cls, measured: Mapping[str, Any], *, data: str, split: str) -> "Evaluation":
+    def of_means(cls, measured: Mapping[str, Any]) -> "Summary":
         """Means over samples: of what is measured by name, a tensor each, and of floors' numbers by ``FLOOR/NAME``."""
         by_owner: dict[str, dict[str, float]] = {"": {}}
         for path, values in measured.items():
@@ -29,7 +35,27 @@ class Evaluation:
             by_owner.setdefault(owner, {})[name] = values.double().mean().item()
         metrics = by_owner.pop("")
         num_samples = len(next(iter(measured.values())))
-        return cls(data=data, split=split, num_samples=num_samples, metrics=metrics, floors=by_owner)
+        return cls(num_samples=num_samples, metrics=metrics, floors=by_owner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Summary):
+    """Metrics with what they were measured on."""
+
+    data: str
+    split: Split
+
+
+def measured_on(evaluation: Mapping[str, Any]) -> str:
+    """What metrics were measured on: data, split and how many samples. The evaluation is one as JSON."""
+    notes = f", {evaluation['notes']}" if evaluation["notes"] else ""
+    return f"{evaluation['data']}, {evaluation['split']} split, {evaluation['num_samples']} samples{notes}"
+
+
+def columns_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The metrics of an evaluation as JSON, and all that stands beside them, by the heads of a table's columns."""
+    inductive = {"inductive": evaluation["inductive"]} if evaluation["inductive"] else {}
+    return {"inferred": evaluation["metrics"], **inductive, **evaluation["floors"]}
 
 
 def readable(value: float, like: float | None = None) -> str:

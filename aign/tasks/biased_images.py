@@ -27,7 +27,7 @@ from aign.evaluation.face_picture import draw_faces, write_images
 from aign.evaluation.features import RandomFeatures, features_of, trained_features
 from aign.evaluation.image import psnr_db, ssim
 from aign.evaluation.judges import check_judge, learn_judge
-from aign.evaluation.result import Evaluation
+from aign.evaluation.result import Summary
 from aign.generators.images import Upsampling, WithDecoder, initialise
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
@@ -50,8 +50,8 @@ from aign.tasks.parts import (
 )
 from aign.tasks.stages import Preset, Stage
 
-NUM_TEST = 256
-"""Test images that are measured, evenly spread over the test split."""
+NUM_MEASURED = 256
+"""Images of a split that are measured, evenly spread over it."""
 MOST_DB = 100.0
 """What equal images count as in metrics, dB: their infinity has no mean and no place in JSON."""
 PICTURED = 6
@@ -168,7 +168,7 @@ class BiasedImageData(Data):
             check_judge(config.data, chosen, str(_sought(config)[0]))
         if shared_cache():  # or else each machine would learn it, while others wait
             _judge(config, chosen, "cpu")
-        counts = f"{len(chosen.inputs):,} inputs, {len(chosen.test):,} for tests"
+        counts = f"{len(chosen.inputs):,} inputs, {len(chosen.validation):,} validation, {len(chosen.test):,} test"
         return [*chosen.inputs.warnings, f"{chosen.name}: {counts}, {data._said}"]
 
     def load(self, model: "BiasedImageModel", device: torch.device) -> LoadedData:
@@ -176,7 +176,8 @@ class BiasedImageData(Data):
             source=self,
             streams={"inputs": model.stream(self.chosen.inputs, device)},
             memories={"images": self.memory.to(device)},
-            test=model.stream(self.chosen.test, device, labelled=True).fixed(NUM_TEST),
+            validation=model.stream(self.chosen.validation, device, labelled=True).fixed(NUM_MEASURED),
+            test=model.stream(self.chosen.test, device, labelled=True).fixed(NUM_MEASURED),
         )
 
 
@@ -279,29 +280,30 @@ class BiasedImageEvaluator(Evaluator):
     def enlarged(self, images: Tensor) -> Tensor:
         """Observed or rendered images in the size of inferred ones."""
 
-    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+    def errors(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         """Metrics of inferred factors that need no judge, one number a sample."""
-        truth, again = test["truth"]["image"], self.model.process(inferred)["image"]
+        truth, observed = samples["truth"]["image"], samples["observed"]["image"]
+        again = self.model.process(inferred)["image"]
         return {
-            "consistency_psnr_db": psnr_db(again, test["observed"]["image"]).clamp(max=MOST_DB),
-            "consistency_ssim": ssim(again, test["observed"]["image"]),
+            "consistency_psnr_db": psnr_db(again, observed).clamp(max=MOST_DB),
+            "consistency_ssim": ssim(again, observed),
             "psnr_db": psnr_db(inferred["image"], truth).clamp(max=MOST_DB),
             "mean_absolute_error_percent": 100 * (inferred["image"] - truth).abs().flatten(1).mean(1),
         }
 
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        guessed = self.errors(self.guess(test["observed"]), test)
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
+        observed, truth, guess = samples["observed"], samples["truth"]["image"], self.guess(samples["observed"])
         recovered = {}
         if "rendered" in inferred:
-            recovered["recovered_psnr_db"] = psnr_db(inferred["rendered"], test["observed"]["image"]).clamp(max=MOST_DB)
+            recovered["recovered_psnr_db"] = psnr_db(inferred["rendered"], observed["image"]).clamp(max=MOST_DB)
         return {
-            **self.errors(inferred, test),
+            **self.errors(inferred, samples),
             **recovered,
-            **self._judged(inferred["image"], test["truth"]["image"]),
+            **self._judged(inferred["image"], truth),
             FEATURES: features_of(inferred["image"], self.extractor),
-            f"{TRUTH}/{FEATURES}": features_of(test["truth"]["image"], self.extractor),
-            **{f"{self.floor}/{name}": values for name, values in guessed.items()},
-            f"{self.floor}/{FEATURES}": features_of(self.guess(test["observed"])["image"], self.extractor),
+            f"{TRUTH}/{FEATURES}": features_of(truth, self.extractor),
+            **{f"{self.floor}/{name}": values for name, values in self.errors(guess, samples).items()},
+            f"{self.floor}/{FEATURES}": features_of(guess["image"], self.extractor),
         }
 
     def _judged(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -318,9 +320,9 @@ class BiasedImageEvaluator(Evaluator):
     def judge(self) -> Classifier | None:
         """Learnt when first asked for; None where nothing can be judged: what can be are digits, and one attribute that
         is ``sought``."""
-        return _judge(self.config, self.data.source.chosen, self.data.test["truth"]["image"].device)
+        return _judge(self.config, self.data.source.chosen, self.data.validation["truth"]["image"].device)
 
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+    def summarize(self, measured: dict[str, Tensor]) -> Summary:
         """Means over samples, and what is measured of sets: FID and KID to the memories, and the share of images whose
         nearest true image is their own."""
         by_owner: dict[str, dict[str, float]] = {}
@@ -331,34 +333,28 @@ class BiasedImageEvaluator(Evaluator):
                 by_owner.setdefault(owner, {}).update(set_metrics(values, self.memory_features, truth))
             else:
                 by_owner.setdefault(owner, {})[metric] = values.double().mean().item()
-        judged = f", judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
-        return Evaluation(
-            data=self.metadata["data"],
-            split=f"test split{judged}",
-            num_samples=rows(measured),
-            metrics=by_owner.pop(""),
-            floors=by_owner,
-        )
+        notes = f"judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
+        return Summary(num_samples=rows(measured), metrics=by_owner.pop(""), floors=by_owner, notes=notes)
 
     @cached_property
     def extractor(self) -> nn.Module:
         chosen = trained_features(self.config.features) if self.config.features else RandomFeatures()
-        return chosen.to(self.data.test["truth"]["image"].device)
+        return chosen.to(self.data.validation["truth"]["image"].device)
 
     @cached_property
     def memory_features(self) -> Tensor:
-        """Of as many memories as there are test images, evenly spread; of all, if there are fewer."""
+        """Of as many memories as images are measured, evenly spread; of all, if there are fewer."""
         pixels = self.data.memories["images"].samples["image"]
-        chosen = torch.linspace(0, len(pixels) - 1, min(NUM_TEST, len(pixels))).round().long()
+        chosen = torch.linspace(0, len(pixels) - 1, min(NUM_MEASURED, len(pixels))).round().long()
         return features_of(as_floats(pixels[chosen.to(pixels.device)]), self.extractor)
 
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
         chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
 
         def pick(group: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: values[chosen.to(values.device)] for name, values in group.items()}
 
-        pictured, observed = pick(inferred), pick(test["observed"])["image"]
+        pictured, observed = pick(inferred), pick(samples["observed"])["image"]
         with torch.no_grad():
             rendered = self.model.renderer(pictured)["image"]
         return draw_faces(
@@ -366,9 +362,9 @@ class BiasedImageEvaluator(Evaluator):
             rendered=self.enlarged(rendered),
             inferred=pictured["image"],
             remembered=self._recall(len(chosen)),
-            truth=pick(test["truth"])["image"] if "truth" in test else None,
+            truth=pick(samples["truth"])["image"] if "truth" in samples else None,
             notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
-            title=f"{self.title}{':' if 'truth' in test else ', learnt from'} {self.metadata['data']}",
+            title=f"{self.title}{':' if 'truth' in samples else ', learnt from'} {self.metadata['data']}",
         )
 
     def _recall(self, count: int) -> Tensor | None:
@@ -399,7 +395,10 @@ def _choose(config: BiasedImageConfig) -> ChosenImages:
     chosen, columns = choose(config.load(), config.bias), config.columns
     if not columns:
         return chosen
-    return replace(chosen, inputs=with_numbers(chosen.inputs, columns), test=with_numbers(chosen.test, columns))
+    inputs, validation, test = (
+        with_numbers(images, columns) for images in (chosen.inputs, chosen.validation, chosen.test)
+    )
+    return replace(chosen, inputs=inputs, validation=validation, test=test)
 
 
 def _judge(config: BiasedImageConfig, chosen: ChosenImages, device: torch.device | str) -> Classifier | None:

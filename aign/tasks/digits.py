@@ -8,7 +8,7 @@ remembered   nothing
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -24,7 +24,6 @@ from aign.data.images import ImageSet
 from aign.data.skipped import printable
 from aign.data.streams import Sample, rows
 from aign.evaluation.class_picture import Guesses, draw_guesses
-from aign.evaluation.result import Evaluation
 from aign.generators.classifier import ResidualClassifier
 from aign.options import Channels, CheckedOptions, Samples
 from aign.tasks.base import TaskKind
@@ -58,9 +57,11 @@ class DigitsConfig(CheckedOptions):
     """generated: scribbles of ten kinds that stand in for digits; mnist: real digits in the folder named by
     AIGN_DATA."""
     num_images: Samples = 10_000
-    """Images to learn from; MNIST has 60000."""
+    """Images to learn from; MNIST has 60000, of which the validation images are others."""
+    num_validation: Samples = 2000
+    """Validation images."""
     num_test: Samples = 2000
-    """Test images that are measured; MNIST has 10000."""
+    """Test images; MNIST has 10000."""
     width: Channels = 16
     """Channels of the first group of blocks; the second has twice, the third four times as many."""
     num_blocks: Annotated[int, Ge(1), Le(256)] = 2
@@ -69,14 +70,15 @@ class DigitsConfig(CheckedOptions):
     """Training images are moved at random, by up to so many pixels along each side."""
 
     def load(self) -> ImageSet:
-        """Training and test digits. Raises UserError for data that is missing or unsound, and too few digits."""
-        count = self.num_images
+        """All digits. Raises UserError for data that is missing or unsound, and too few digits."""
+        sizes = {"train": self.num_images, "validation": self.num_validation, "test": self.num_test}
+        splits = [split for split, size in sizes.items() for _ in range(size)]
         if self.data == "mnist":
-            digits = [load_digits("train", count, WORLD_SEED), load_digits("test", self.num_test, WORLD_SEED)]
-        else:
-            digits = [generated_digits(count, WORLD_SEED), generated_digits(self.num_test, WORLD_SEED + 1)]
-        name = {"generated": "generated scribbles", "mnist": "MNIST"}[self.data]
-        return digit_set(name, digits, ["train"] * count + ["test"] * self.num_test)
+            learnt = load_digits("train", self.num_images + self.num_validation, WORLD_SEED)
+            return digit_set("MNIST", [learnt, load_digits("test", self.num_test, WORLD_SEED)], splits)
+        seeds = {"train": WORLD_SEED, "test": WORLD_SEED + 1, "validation": WORLD_SEED + 2}
+        digits = [generated_digits(size, seeds[split]) for split, size in sizes.items()]
+        return digit_set("generated scribbles", digits, splits)
 
 
 PRESETS = {
@@ -100,21 +102,18 @@ class DigitsData(Data):
 
     @classmethod
     def check(cls, config: DigitsConfig) -> list[str]:
-        images = config.load()
-        parts = {split: len(images.split(split)) for split in ("train", "test")}
-        return [f"{images.name}: {parts['train']:,} for training, {parts['test']:,} for tests"]
+        return [config.load().counted()]
 
     def load(self, model: Model, device: torch.device) -> LoadedData:
-        digits = ImageStream(
-            self.images.split("train"),
-            device,
-            columns=("label",),
-            observe=self._moved,
-            num_random=2,
-            labelled=True,
+        def stream(split: str, **how: Any) -> ImageStream:
+            return ImageStream(self.images.split(split), device, columns=("label",), labelled=True, **how)
+
+        return LoadedData(
+            source=self,
+            streams={"digits": stream("train", observe=self._moved, num_random=2)},
+            validation=stream("validation").fixed(self.config.num_validation),
+            test=stream("test").fixed(self.config.num_test),
         )
-        test = ImageStream(self.images.split("test"), device, columns=("label",), labelled=True)
-        return LoadedData(source=self, streams={"digits": digits}, test=test.fixed(self.config.num_test))
 
     def _moved(self, known: Known, random: Tensor) -> Observed:
         return {"image": shifted(known["image"], random, self.config.shift_px)}
@@ -143,12 +142,13 @@ class DigitsObjective(Objective):
 
 
 class DigitsEvaluator(Evaluator):
-    """Errors, beside those of one who always says the most frequent class of the training images."""
+    """Errors, beside those of one who always says the most frequent class of the training images; cross entropy in
+    nats."""
 
     selection_metric: ClassVar[str] = "error_percent"
 
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        logits, label = inferred["logits"], test["truth"]["label"].long()
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
+        logits, label = inferred["logits"], samples["truth"]["label"].long()
         floor = _rightness(label == self.data.source.most_frequent)
         return {
             **_rightness(logits.argmax(1) == label),
@@ -156,18 +156,14 @@ class DigitsEvaluator(Evaluator):
             **{f"{FLOOR}/{name}": values for name, values in floor.items()},
         }
 
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        """Means over samples; cross entropy in nats. The floor's class is that of most training images."""
-        return Evaluation.of_means(measured, data=self.metadata["data"], split="test split")
-
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
         """Some samples and, where the truth is known, the mistakes that the network is surest of."""
         confidence, guess = inferred["logits"].softmax(1).max(1)
-        label = test["truth"]["label"].long() if "truth" in test else None
+        label = samples["truth"]["label"].long() if "truth" in samples else None
 
         def pick(chosen: Tensor) -> Guesses:
             return Guesses(
-                images=test["observed"]["image"][chosen],
+                images=samples["observed"]["image"][chosen],
                 classes=guess[chosen],
                 confidences=confidence[chosen],
                 truth=None if label is None else label[chosen],

@@ -139,11 +139,11 @@ class InpaintEvaluator(BiasedImageEvaluator):
     def guess(self, observed: Observed) -> Factors:
         return completed(filled(observed), observed)
 
-    def errors(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        truth, hidden = test["truth"]["image"], 1 - test["observed"]["mask"]
+    def errors(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
+        truth, hidden = samples["truth"]["image"], 1 - samples["observed"]["mask"]
         squares = (hidden * (inferred["image"] - truth).square()).sum((1, 2, 3))
         in_hole = squares / (hidden.sum((1, 2, 3)) * truth.shape[1]).clamp(min=1)
-        return {**super().errors(inferred, test), "hole_psnr_db": (-10 * in_hole.log10()).clamp(max=MOST_DB)}
+        return {**super().errors(inferred, samples), "hole_psnr_db": (-10 * in_hole.log10()).clamp(max=MOST_DB)}
 
     def enlarged(self, images: Tensor) -> Tensor:
         return images

@@ -19,7 +19,7 @@ from aign.data.own_images import result_names
 from aign.data.skipped import Skipped
 from aign.data.streams import Sample, Stream
 from aign.errors import UserError
-from aign.evaluation.result import Evaluation
+from aign.evaluation.result import Split, Summary
 from aign.memories import Memory
 from aign.renderers.identity import Identity
 from aign.tasks.stages import Stage
@@ -70,8 +70,14 @@ class LoadedData:
     streams: Mapping[str, Stream]
     """By the names that stages use."""
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    validation: Sample
+    """The samples that checkpoints, options and ranks are chosen by; training sees none of them."""
     test: Sample
-    """The samples that metrics are measured on."""
+    """The samples that a trained network is judged by."""
+
+    def samples(self, split: Split) -> Sample:
+        """Those of a split."""
+        return {"validation": self.validation, "test": self.test}[split]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,19 +164,19 @@ class Evaluator(ABC):
         return self.loaded
 
     @abstractmethod
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         """Numbers that ``summarize`` makes metrics of, one row a sample."""
 
-    @abstractmethod
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        """Metrics of all samples, with floors and groups."""
+    def summarize(self, measured: dict[str, Tensor]) -> Summary:
+        """Metrics of all samples, with floors and groups: means, of floors by names ``FLOOR/METRIC``."""
+        return Summary.of_means(measured)
 
-    def evaluate(self, inferred: Factors, test: Sample) -> Evaluation:
+    def evaluate(self, inferred: Factors, samples: Sample) -> Summary:
         """Metrics of what was inferred of samples."""
-        return self.summarize(self.measure(inferred, test))
+        return self.summarize(self.measure(inferred, samples))
 
     @abstractmethod
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
         """Observed, inferred, rendered and remembered side by side, of a few samples."""
 
 
@@ -210,5 +216,5 @@ class Files:
         return []
 
     def doubts(self, inferred: Factors, own: OwnInput, metrics: Mapping[str, float]) -> list[str]:
-        """What in a user's own input is unlike anything that ``metrics`` of the test set were measured on."""
+        """What in a user's own input is unlike anything that ``metrics`` of the test split were measured on."""
         return []

@@ -7,7 +7,7 @@ remembered   3D poses of other recordings, under random cameras
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,13 +24,21 @@ from aign.data.h36m import load_h36m
 from aign.data.keypoint_files import crop_to_person, read_keypoints, unlikely_people, write_poses
 from aign.data.motion import MotionClips, Role
 from aign.data.places import data_file
-from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, test_views
-from aign.data.streams import Sample, Share, Stream, draw, rows
+from aign.data.pose_streams import (
+    MAX_MEASURED_PER_ACTION,
+    MAX_UNLABELLED_PER_ACTION,
+    Bodies,
+    Detector,
+    RealPairs,
+    SyntheticPairs,
+    Views,
+)
+from aign.data.streams import Sample, Share, Stream, concatenate, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
 from aign.errors import NotTrainable
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
 from aign.evaluation.pose_picture import draw_poses
-from aign.evaluation.result import Evaluation
+from aign.evaluation.result import Summary
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
 from aign.losses.adaptive import AdaptiveLoss
 from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
@@ -192,7 +200,7 @@ class PoseData(Data):
 
     def load(self, model: "PoseModel", device: torch.device) -> LoadedData:
         pairs = self.bodies(device, "pairs")
-        unlabelled, test = test_views(self.clips, self.config.image_size, self.detector, device)
+        unlabelled = self._views("unlabelled", MAX_UNLABELLED_PER_ACTION, device)
         streams: dict[str, Stream] = {
             "synthetic": SyntheticPairs(
                 weights=model.renderer.weights(pairs.canonical_mm),
@@ -201,9 +209,25 @@ class PoseData(Data):
                 detector=self.detector,
             ),
             "pairs": RealPairs(bodies=pairs, image_size=self.config.image_size, detector=self.detector),
-            "unlabelled": unlabelled,
+            "unlabelled": unlabelled.unlabelled,
         }
-        return LoadedData(source=self, streams=streams, memories={"poses": self._remembered(model, device)}, test=test)
+        seen, others = unlabelled.measured(), self._measured("test", device)
+        for samples, was_seen in ((seen, True), (others, False)):
+            action = samples["truth"]["action"]
+            samples["truth"]["seen"] = torch.full_like(action, was_seen, dtype=torch.bool)
+        return LoadedData(
+            source=self,
+            streams=streams,
+            memories={"poses": self._remembered(model, device)},
+            validation=self._measured("validation", device),
+            test=concatenate([seen, others]),
+        )
+
+    def _views(self, role: Role, most_per_action: int, device: torch.device) -> Views:
+        return Views.of(self.clips, role, most_per_action, self.config.image_size, self.detector, device)
+
+    def _measured(self, role: Role, device: torch.device) -> Sample:
+        return self._views(role, MAX_MEASURED_PER_ACTION, device).measured()
 
     def _remembered(self, model: "PoseModel", device: torch.device) -> Memory:
         return Memory(
@@ -341,14 +365,18 @@ class PoseObjective(Objective):
 
 
 class PoseEvaluator(Evaluator):
-    """Errors of 3D joints, with those of two predictors that have learnt nothing."""
+    """Errors of 3D joints, with those of two predictors that have learnt nothing.
+
+    As in the paper the test is transductive: training saw its input, without labels. Beside it stand the same errors
+    of clips that training never saw.
+    """
 
     selection_metric: ClassVar[str] = "torso_aligned_mm"
     config: PoseConfig
     model: PoseModel
 
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
-        truth, observed = test["truth"], test["observed"]
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
+        truth, observed = samples["truth"], samples["observed"]
         rendered = self.model.renderer(inferred)["keypoints_px"]
         mean_pose = rotate(truth["rotation"], self.model.renderer.mean_mm.expand_as(truth["canonical_mm"]))
         flat = flat_lift(observed["keypoints_px"], truth["joints_mm"], self.model.skeleton)
@@ -357,7 +385,7 @@ class PoseEvaluator(Evaluator):
             "reprojection_px": mean_distance(rendered, observed["keypoints_px"]),
             **self._errors("mean pose/", mean_pose, truth["joints_mm"]),
             **self._errors("flat lift/", flat, truth["joints_mm"]),
-            "action": truth["action"],
+            **{name: truth[name] for name in ("action", "seen") if name in truth},
         }
 
     def _errors(self, prefix: str, joints: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -367,11 +395,20 @@ class PoseEvaluator(Evaluator):
             f"{prefix}torso_aligned_mm": torso_aligned_error(joints, truth, self.model.skeleton),
         }
 
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
+    def summarize(self, measured: dict[str, Tensor]) -> Summary:
         """Means per action, and their macro mean."""
+        if "seen" not in measured:
+            return self._summary(measured)
+        seen = measured["seen"]
+        own = {name: values for name, values in measured.items() if name != "seen"}
+        summary, others = (self._summary({n: v[part] for n, v in own.items()}) for part in (seen, ~seen))
+        notes = f"{summary.notes}, transductive; inductive: {others.num_samples} samples of clips never seen"
+        return replace(summary, inductive=others.metrics, notes=notes)
+
+    def _summary(self, measured: dict[str, Tensor]) -> Summary:
         actions = measured["action"]
-        table = torch.stack([values.double() for name, values in measured.items() if name != "action"])
         names = [name for name in measured if name != "action"]
+        table = torch.stack([measured[name].double() for name in names])
         groups = {
             self._action(int(a)): dict(zip(names, table[:, actions == a].mean(1).tolist(), strict=True))
             for a in actions.unique().tolist()
@@ -382,23 +419,22 @@ class PoseEvaluator(Evaluator):
             floor: {name.split("/")[1]: average[name] for name in names if name.startswith(floor + "/")}
             for floor in ("mean pose", "flat lift")
         }
-        return Evaluation(
-            data=self.metadata["data"],
-            split="test clips, macro mean over actions",
+        return Summary(
             num_samples=len(actions),
             metrics={name: average[name] for name in learnt},
             floors=floors,
             groups={action: {name: group[name] for name in learnt} for action, group in groups.items()},
+            notes="macro mean over actions",
         )
 
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
         count = min(PICTURED, rows(inferred))
         chosen = (torch.arange(count) + 0.5).mul(rows(inferred) / count).long()  # evenly, so over all actions
 
         def pick(group: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: values[chosen.to(values.device)] for name, values in group.items()}
 
-        pictured, observed, truth = pick(inferred), pick(test["observed"]), pick(test.get("truth", {}))
+        pictured, observed, truth = pick(inferred), pick(samples["observed"]), pick(samples.get("truth", {}))
         return draw_poses(
             observed_px=observed["keypoints_px"],
             rendered_px=self.model.renderer(pictured)["keypoints_px"],

@@ -28,7 +28,6 @@ from aign.data.streams import Sample, rows
 from aign.errors import NotTrainable
 from aign.evaluation.face_picture import write_images
 from aign.evaluation.image import WINDOW_PX, psnr_db, ssim
-from aign.evaluation.result import Evaluation
 from aign.evaluation.vae_picture import ShapeMap, draw_reconstructions
 from aign.generators.vae import VAE
 from aign.losses.density import normal_nll
@@ -51,8 +50,8 @@ from aign.tasks.parts import (
 )
 from aign.tasks.stages import Preset, Stage
 
-NUM_TEST = 1000
-"""Validation images that are measured, evenly spread over the validation split."""
+NUM_MEASURED = 1000
+"""Images of a split that are measured, evenly spread over it."""
 NUM_FLOOR = 2000
 """Training images that the floor is fitted to."""
 AT_ONCE = 256
@@ -134,13 +133,21 @@ class VAEData(Data):
     @classmethod
     def check(cls, config: VAEConfig) -> list[str]:
         images = config.load()
-        parts = {split: len(images.split(split)) for split in ("train", "validation")}
-        return [*images.warnings, f"{images.name}: {parts['train']:,} for training, {parts['validation']:,} validation"]
+        return [*images.warnings, images.counted()]
 
     def load(self, model: "VAEModel", device: torch.device) -> LoadedData:
-        test = self._stream("validation", model, device).fixed(NUM_TEST)
-        test["observed"]["prior_noise"] = test["observed"]["noise"].roll(1, dims=0)
-        return LoadedData(source=self, streams={"images": self._stream("train", model, device)}, test=test)
+        return LoadedData(
+            source=self,
+            streams={"images": self._stream("train", model, device)},
+            validation=self._measured("validation", model, device),
+            test=self._measured("test", model, device),
+        )
+
+    def _measured(self, split: str, model: "VAEModel", device: torch.device) -> Sample:
+        """Fixed samples, also with noise that images are imagined from."""
+        samples = self._stream(split, model, device).fixed(NUM_MEASURED)
+        samples["observed"]["prior_noise"] = samples["observed"]["noise"].roll(1, dims=0)
+        return samples
 
     def _stream(self, split: str, model: "VAEModel", device: torch.device) -> ImageStream:
         images = self.images.split(split)
@@ -201,7 +208,10 @@ class VAEObjective(Objective):
 
 
 class VAEEvaluator(Evaluator):
-    """Bounds and likeness, beside those of the mean image under normal distributions."""
+    """Bounds and likeness, beside those of the mean image; its residuals are normal, each coefficient on its own.
+
+    Means over samples; likelihoods and KL in nats an image.
+    """
 
     selection_metric: ClassVar[str] = "negative_elbo"
     model: VAEModel
@@ -214,9 +224,9 @@ class VAEEvaluator(Evaluator):
         mean = typical.mean(0)
         return mean, self.model.transform(typical - mean).square().mean(0).sqrt()
 
-    def measure(self, inferred: Factors, test: Sample) -> dict[str, Tensor]:
+    def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         mean_image, deviations = self.floor
-        rendered, observed = self.model.renderer(inferred)["image"], test["observed"]["image"]
+        rendered, observed = self.model.renderer(inferred)["image"], samples["observed"]["image"]
         kl = kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"])
         pieces = zip(rendered.split(AT_ONCE), observed.split(AT_ONCE), strict=True)
         nll = torch.cat([self.model.nll(*piece) for piece in pieces])
@@ -231,25 +241,21 @@ class VAEEvaluator(Evaluator):
             },
         }
 
-    def summarize(self, measured: dict[str, Tensor]) -> Evaluation:
-        """Means; likelihoods and KL in nats an image. The floor's residuals are normal, each coefficient on its own."""
-        return Evaluation.of_means(measured, data=self.metadata["data"], split="validation split")
-
-    def picture(self, inferred: Factors, test: Sample) -> Figure:
+    def picture(self, inferred: Factors, samples: Sample) -> Figure:
         chosen = torch.linspace(0, rows(inferred) - 1, min(PICTURED, rows(inferred))).round().long()
 
         def pick(images: Tensor) -> Tensor:
             return images[chosen.to(images.device)]
 
-        observed, rendered = pick(test["observed"]["image"]), pick(self.model.renderer(inferred)["image"])
-        is_test = "imagined" in inferred
+        observed, rendered = pick(samples["observed"]["image"]), pick(self.model.renderer(inferred)["image"])
+        is_measured = "imagined" in inferred
         return draw_reconstructions(
             observed=observed,
             rendered=rendered,
-            imagined=pick(inferred["imagined"]) if is_test else None,
+            imagined=pick(inferred["imagined"]) if is_measured else None,
             notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
             shape=self._shape_map(),
-            title=f"variational autoencoder{':' if is_test else ', learnt from'} {self.metadata['data']}, "
+            title=f"variational autoencoder{':' if is_measured else ', learnt from'} {self.metadata['data']}, "
             f"{self.config.distribution}, {self.model.transform}",
         )
 

@@ -63,7 +63,7 @@ class TrainingConfig(CheckedOptions):
     log_every: Changeable[Steps] = 20
     """Steps between lines of metrics, each the mean since the last line."""
     evaluate_every: Changeable[Steps] = 500
-    """Steps between evaluations on the test set, each with a picture."""
+    """Steps between evaluations on the validation split, each with a picture."""
     checkpoint_every: Changeable[Steps] = 500
     """Steps between checkpoints."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aign.data.streams import Share, concatenate, draw, rows
 from aign.errors import UserError, did_you_mean
-from aign.evaluation.result import Evaluation
+from aign.evaluation.result import Evaluation, Split
 from aign.tasks.base import Task
 from aign.tasks.parts import Factors
 from aign.tasks.stages import Stage, num_parts
@@ -58,7 +58,7 @@ class Recorder(Protocol):
         """Means of the loss terms since the last call."""
 
     def evaluation(self, progress: Progress, evaluation: Evaluation, draw_picture: Callable[[], Figure]) -> None:
-        """Metrics on the test set; the picture is drawn when called."""
+        """Metrics on the validation split; the picture is drawn when called."""
 
     def checkpoint(self, progress: Progress, engines: Engines) -> None:
         """A moment from which the run can be continued."""
@@ -121,7 +121,8 @@ def train(
             with interval.paused():
                 with engines.generator.averaged():
                     evaluation, inferred = evaluate(task, engines.generator.module)
-                recorder.evaluation(progress, evaluation, partial(task.evaluator.picture, inferred, task.data.test))
+                draw_picture = partial(task.evaluator.picture, inferred, task.data.validation)
+                recorder.evaluation(progress, evaluation, draw_picture)
         if stage_done:
             progress = replace(progress, stage=progress.stage + 1, stage_clock=0)
         if due(config.checkpoint_every) or notice > heeded:
@@ -197,13 +198,15 @@ def infer_all(generator: nn.Module, observed: dict[str, Tensor]) -> Factors:
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def evaluate(task: Task, generator: nn.Module) -> tuple[Evaluation, Factors]:
-    """Metrics on the task's test set, and what was inferred there.
+def evaluate(task: Task, generator: nn.Module, split: Split = "validation") -> tuple[Evaluation, Factors]:
+    """Metrics on a split of the task's data, and what was inferred there.
 
     Raises UserError if the metric that selects checkpoints is none of them.
     """
-    inferred = infer_all(generator, task.data.test["observed"])
-    evaluation = task.evaluator.evaluate(inferred, task.data.test)
+    samples = task.data.samples(split)
+    inferred = infer_all(generator, samples["observed"])
+    summary = task.evaluator.evaluate(inferred, samples)
+    evaluation = Evaluation(data=task.metadata["data"], split=split, **vars(summary))
     metric = task.selection_metric
     if metric not in evaluation.metrics:
         reason, remedy = "is not measured", did_you_mean(metric, evaluation.metrics)

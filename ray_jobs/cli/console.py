@@ -22,7 +22,7 @@ VERBS = {
     "compare": "Train presets on the same data and budget, and set them side by side.",
     "compress": "Make the network of a run smaller, and train what is left.",
     "sensitivity": "Measure what each layer of a run's network loses when it is made thinner.",
-    "evaluate": "Measure a run's network on its test set again.",
+    "evaluate": "Measure a run's network on its test split again.",
     "predict": "Infer from your own keypoints or images with a run's network.",
     "export": "Write a run's network as weights, or as ONNX.",
     "report": "Make one HTML page of a run, of several, or of a sweep.",

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aign.command import make_console
-from aign.evaluation.result import readable
+from aign.evaluation.result import columns_of, measured_on, readable
 from ray_jobs.worker.events import Evaluated, Event, Message, PictureSaved, Progressed
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -62,7 +62,7 @@ class RunView:
             case Evaluated(step, evaluation):
                 self.evaluation = asdict(evaluation)
                 metrics = "  ".join(f"{k} {readable(v)}" for k, v in evaluation.metrics.items())
-                self.bars.say(f"{self.prefix}step {step}  test  {metrics}")
+                self.bars.say(f"{self.prefix}step {step}  {evaluation.split}  {metrics}")
             case PictureSaved(uri):
                 self.picture = uri
             case Message(text):
@@ -85,21 +85,14 @@ class RunView:
             self.bars.say(f"picture: {self.picture}")
 
 
-def measured_on(evaluation: Mapping[str, Any]) -> str:
-    """What metrics were measured on: data, split and how many samples."""
-    return f"{evaluation['data']}: {evaluation['split']}, {evaluation['num_samples']} samples"
-
-
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Metrics beside their floors, saying on which data, split and how many samples."""
-    floors = evaluation["floors"]
-    title = measured_on(evaluation)
+    columns, title = columns_of(evaluation), measured_on(evaluation)
     table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
-    for column in ("metric", "inferred", *floors):
+    for column in ("metric", *columns):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, value in evaluation["metrics"].items():
-        cells = [readable(floor[name]) if name in floor else "" for floor in floors.values()]
-        table.add_row(name, readable(value), *cells)
+    for name in evaluation["metrics"]:
+        table.add_row(name, *(readable(values[name]) if name in values else "" for values in columns.values()))
     return table
 
 

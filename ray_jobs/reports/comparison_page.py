@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aign.errors import UserError
-from aign.evaluation.result import readable
-from ray_jobs.cli.display import measured_on
+from aign.evaluation.result import measured_on, readable
 from ray_jobs.reports import page
 from ray_jobs.reports.history import Curve
 from ray_jobs.reports.plots import Line, Panel, small_multiples, style, words
@@ -32,7 +31,7 @@ def comparison_page(
     if any(run.history.evaluation for run in runs):
         parts += [page.heading("metrics, as measured last"), *_metrics(runs, lines)]
     for title_of_part, curves in (
-        ("metrics over steps", [run.history.metrics() for run in runs]),
+        ("metrics of the validation split over steps", [run.history.metrics() for run in runs]),
         ("loss terms over steps", [run.history.terms() for run in runs]),
         ("speed", [run.history.machine() for run in runs]),
     ):

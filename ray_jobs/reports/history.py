@@ -124,16 +124,22 @@ class History:
 
     @property
     def evaluation(self) -> StoredEvaluation | None:
-        """What was measured last."""
+        """What was measured last: on the test split, if the run has come to its end."""
         return self.evaluated[-1]["evaluation"] if self.evaluated else None
+
+    @property
+    def validated(self) -> list[tuple[int, StoredEvaluation]]:
+        """What was measured on the validation split, and at which steps."""
+        found = [(line["step"], line["evaluation"]) for line in self.evaluated]
+        return [(step, evaluation) for step, evaluation in found if evaluation["split"] == "validation"]
 
     def terms(self) -> dict[str, Curve]:
         """Loss terms, and what they learn, by name."""
         return _curves((line["step"], {k: v for k, v in line.items() if k not in NO_TERMS}) for line in self.logged)
 
     def metrics(self) -> dict[str, Curve]:
-        """Metrics of the test set, by name."""
-        return _curves((line["step"], line["evaluation"]["metrics"]) for line in self.evaluated)
+        """Metrics of the validation split, by name."""
+        return _curves((step, evaluation["metrics"]) for step, evaluation in self.validated)
 
     def machine(self) -> dict[str, Curve]:
         """How fast it went."""

@@ -6,9 +6,8 @@ from statistics import mean, median
 from typing import Any
 
 from aign.errors import UserError
-from aign.evaluation.result import readable
+from aign.evaluation.result import columns_of, measured_on, readable
 from aign.training.run_config import find_task
-from ray_jobs.cli.display import measured_on
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import Panel, small_multiples, words
 from ray_jobs.reports.stored import StoredRun, duration
@@ -78,13 +77,13 @@ def _rule(training: Mapping[str, Any]) -> str:
 
 def measured(evaluation: Mapping[str, Any]) -> str:
     """What was measured, beside its floors, and on what; groups are folded."""
-    floors, groups = evaluation["floors"], evaluation["groups"]
+    columns, groups = columns_of(evaluation), evaluation["groups"]
     rows = [
-        [words(name), readable(value), *(readable(floor[name]) if name in floor else "" for floor in floors.values())]
-        for name, value in evaluation["metrics"].items()
+        [words(name), *(readable(values[name]) if name in values else "" for values in columns.values())]
+        for name in evaluation["metrics"]
     ]
     found = page.text(f"Measured on {measured_on(evaluation)}.", "faint")
-    found += page.table(["metric", "inferred", *floors], rows)
+    found += page.table(["metric", *columns], rows)
     if groups:
         names = list(next(iter(groups.values())))
         parts = [
@@ -97,7 +96,7 @@ def measured(evaluation: Mapping[str, Any]) -> str:
 
 def _curves(run: StoredRun) -> list[str]:
     history, parts = run.history, []
-    floors = history.evaluation["floors"] if history.evaluation else {}
+    floors = history.validated[-1][1]["floors"] if history.validated else {}
     metrics = [
         Panel(title=name, curves=[curve], levels={floor: own[name] for floor, own in floors.items() if name in own})
         for name, curve in history.metrics().items()
@@ -107,7 +106,7 @@ def _curves(run: StoredRun) -> list[str]:
     updates = Panel(title="generator updates per step", curves=[history.updates_per_step()], from_zero=True)
     note = page.text("Dotted: a stage ends, and the next one begins.", "faint") if len(history.stages()) > 1 else ""
     for title, panels in (
-        ("metrics over steps", metrics),
+        ("metrics of the validation split over steps", metrics),
         ("loss terms over steps", terms),
         ("update rule and speed", [updates, *machine] if machine else []),
     ):

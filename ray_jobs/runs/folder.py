@@ -56,9 +56,10 @@ class StoredJob(TypedDict):
 
 
 class Result(TypedDict):
-    """RUN/export/config.json, of which this is what it measured last and how far it came."""
+    """RUN/export/config.json, of which this is what was measured at the end and how far it came."""
 
-    evaluation: StoredEvaluation
+    validation: StoredEvaluation
+    test: StoredEvaluation
     progress: Progress
 
 
@@ -92,7 +93,7 @@ def _run_around(folder: Store) -> str | None:
 
 
 def read_export(run: Store) -> Result | None:
-    """What a finished run measured last, and how far it came; None before the end.
+    """What was measured at the end of a run, and how far it came; None before the end.
 
     A run has finished when its last checkpoint has arrived, and its export after it.
     """

@@ -62,8 +62,8 @@ class Options(DryRun):
     max_concurrent: Annotated[int, Ge(1), Le(1000)] = 1
     """Trials at a time; each has --workers workers."""
     metric: str | None = None
-    """What decides, one of the task's metrics. Default: the task's objective. Never a loss: those of different alpha
-    cannot be compared."""
+    """What decides, one of the task's metrics on the validation split. Default: the task's objective. Never a loss:
+    those of different alpha cannot be compared."""
     maximize: bool = False
     """Larger is better."""
     cost: str | None = None
@@ -177,7 +177,7 @@ class Sweep:
         return {
             "objective": metrics[self.metric],
             "metrics": metrics,
-            "measured_on": {key: evaluation[key] for key in ("data", "split", "num_samples")},
+            "measured_on": {key: evaluation[key] for key in ("data", "split", "num_samples", "notes")},
         }
 
     def at_the_end(self, run: str) -> dict[str, Any] | None:
@@ -186,7 +186,7 @@ class Sweep:
         if export is None:
             return None
         return {
-            **self.measured(export["evaluation"]),
+            **self.measured(export["validation"]),
             "step": export["progress"].step,
             "clock": export["progress"].clock,
         }

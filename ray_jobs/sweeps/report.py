@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from aign.errors import UserError
-from aign.evaluation.result import readable
+from aign.evaluation.result import measured_on, readable
 from aign.storage.errors import StoreAway
-from ray_jobs.cli.display import measured_on, spread
+from ray_jobs.cli.display import spread
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import as_png
-from ray_jobs.reports.run_page import left_out
+from ray_jobs.reports.run_page import left_out, measured
 from ray_jobs.reports.stored import Cost
 from ray_jobs.sweeps import plots
 from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import Sweep
-from ray_jobs.sweeps.results import described, front, groups, ranked, repeating
+from ray_jobs.sweeps.results import described, front, groups, ranked, repeating, tested
 
 MOST_PICTURES = 12
 
@@ -84,7 +84,9 @@ def sweep_page(
         parts += [page.heading(f"best at each {sweep.options.cost}"), _front_table(sweep, best_at_each)]
     for title, png in drawings.items():
         parts += [page.heading(title), f"<div class=plot>{page.picture(title, png)}</div>"]
-    with contextlib.suppress(StoreAway):  # all else is here, so the report follows later without them
+    with contextlib.suppress(StoreAway):  # all else is here, so the report follows later without these
+        if done and (test := tested(sweep, done[0])):
+            parts += [page.heading(f"trial {done[0].trial:03d} on the test split"), measured(test)]
         if newest := _pictures(sweep, done):
             parts += [page.heading("pictures"), page.pictures(newest)]
     trials = table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g")

@@ -5,7 +5,10 @@ from statistics import mean
 
 from rich.table import Table
 
-from ray_jobs.cli.display import measured_on, spread
+from aign.evaluation.result import measured_on
+from aign.trained import StoredEvaluation
+from ray_jobs.cli.display import spread
+from ray_jobs.runs.folder import read_export
 from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 
@@ -50,6 +53,12 @@ def repeating(sweep: Sweep, record: Record) -> str:
         for name in changing
     }
     return sweep.command(values[-1] | {name: f"steps:{spelled}" for name, spelled in points.items()})
+
+
+def tested(sweep: Sweep, record: Record) -> StoredEvaluation | None:
+    """What a trial's network measured on the test split, which decided nothing; None if its run has no export."""
+    export = read_export(sweep.folder / record.run)
+    return export and export["test"]
 
 
 def groups(sweep: Sweep, records: Sequence[Record]) -> list[tuple[dict[str, str], list[Record]]]:

@@ -157,7 +157,7 @@ class Trial(tune.Trainable):
             match event:
                 case Progressed(clock=clock):
                     self.last |= {"clock": clock}
-                case Evaluated(step, evaluation):
+                case Evaluated(step, evaluation) if evaluation.split == "validation":
                     self.last |= self.sweep.measured(asdict(evaluation)) | {"step": step}
                     if self.last["clock"] < self.sweep.job.run.training.steps:
                         return {**self.last, "path": self._path_as_json()}

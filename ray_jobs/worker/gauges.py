@@ -19,7 +19,7 @@ TAGS = ("run", "task")
 GAUGES = {
     "aign_step": "Steps done",
     "aign_loss": "A loss term, or what it learns: mean since the last line of metrics",
-    "aign_test_metric": "A metric of the newest evaluation",
+    "aign_validation_metric": "A metric of the newest evaluation on the validation split",
     "aign_generator_updates_per_step": "What the update rule decides: mean since the last line of metrics",
     "aign_samples_per_second": "Samples of all workers per second",
     "aign_data_wait_share": "Share of the time in which the first worker waits for data",
@@ -27,7 +27,7 @@ GAUGES = {
     "aign_steps_since_checkpoint": "Steps since that checkpoint: what would have to be done again",
 }
 """What each one means."""
-OWN_TAG = {"aign_loss": "term", "aign_test_metric": "metric"}
+OWN_TAG = {"aign_loss": "term", "aign_validation_metric": "metric"}
 """What several values of one gauge differ in."""
 SECONDS_BETWEEN_EXPORTS = 5.0
 
@@ -60,9 +60,9 @@ class Gauges:
             match event:
                 case Progressed():
                     self._progress(event)
-                case Evaluated():
-                    metrics = event.evaluation.metrics
-                    self._values |= {("aign_test_metric", name): value for name, value in metrics.items()}
+                case Evaluated(_, evaluation) if evaluation.split == "validation":
+                    metrics = evaluation.metrics
+                    self._values |= {("aign_validation_metric", name): value for name, value in metrics.items()}
                 case CheckpointSaved():
                     self._saved_step, self._saved_at = event.step, time.monotonic()
 

@@ -153,7 +153,8 @@ class RunRecorder:
 
     def __init__(self, task: Task, writer: RunWriter | None) -> None:
         self.task, self.writer = task, writer
-        self.last_evaluation: tuple[int, Evaluation] | None = None
+        self.validation: tuple[int, Evaluation] | None = None
+        """The newest, and the step at which it was measured."""
 
     def log(self, progress: Progress, stage: Stage, values: dict[str, float]) -> None:
         if self.writer:
@@ -168,10 +169,15 @@ class RunRecorder:
             )
 
     def evaluation(self, progress: Progress, evaluation: Evaluation, draw_picture: Callable[[], Figure]) -> None:
-        self.last_evaluation = (progress.step, evaluation)
+        self.validation = (progress.step, evaluation)
+        self.measured(progress, evaluation)
+        if self.writer:
+            self.writer.picture(progress.step, draw_picture)
+
+    def measured(self, progress: Progress, evaluation: Evaluation) -> None:
+        """Write down what was measured."""
         if self.writer:
             self.writer.emit(Evaluated(progress.step, evaluation))
-            self.writer.picture(progress.step, draw_picture)
 
     def checkpoint(self, progress: Progress, engines: Engines) -> None:
         players = {"generator": engines.generator, "discriminators": engines.discriminators}
@@ -183,9 +189,9 @@ class RunRecorder:
             )
 
     def _objective(self, step: int) -> float | None:
-        if self.last_evaluation is None or self.last_evaluation[0] != step:
+        if self.validation is None or self.validation[0] != step:
             return None
-        return self.last_evaluation[1].metrics[self.task.selection_metric]
+        return self.validation[1].metrics[self.task.selection_metric]
 
 
 def _line(event: Progressed | Evaluated) -> dict[str, Any]:

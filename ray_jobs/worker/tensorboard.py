@@ -1,7 +1,8 @@
 """A run's metrics and pictures as TensorBoard event files: ``tensorboard --logdir RUN/tensorboard``.
 
 Object stores cannot append, so an attempt writes numbered files, each a whole event file; TensorBoard reads all of a
-folder in the order of their names. Scalars have the names of RUN/metrics, those of evaluations are ``test/NAME``.
+folder in the order of their names. Scalars have the names of RUN/metrics, those of evaluations are ``validation/NAME``
+and ``test/NAME``.
 
 tensorboardX defines and checksums the records, its ``SummaryWriter`` does not write the files: that one keeps a single
 growing file, which its S3 writer uploads whole at every flush, with a client of its own that no spool stands behind (an
@@ -72,7 +73,8 @@ def _scalars(event: Progressed | Evaluated) -> dict[str, float]:
         case Progressed():
             return {"generator_updates": event.generator_updates, **event.values}
         case Evaluated():
-            return {f"test/{name}": value for name, value in event.evaluation.metrics.items()}
+            split = event.evaluation.split
+            return {f"{split}/{name}": value for name, value in event.evaluation.metrics.items()}
 
 
 def _of_entry(entry: Entry) -> "Event":
@@ -82,7 +84,7 @@ def _of_entry(entry: Entry) -> "Event":
     if entry.picture:
         width, height = struct.unpack(">II", entry.picture[16:24])  # where every PNG has them
         image = Summary.Image(width=width, height=height, encoded_image_string=entry.picture)
-        values.append(Summary.Value(tag="test/picture", image=image))
+        values.append(Summary.Value(tag="validation/picture", image=image))
     return _event(entry.time, step=entry.step, summary=Summary(value=values))
 
 

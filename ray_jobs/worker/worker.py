@@ -190,16 +190,20 @@ def writing(own: Lifetime | None, progress: Progress, tell: Tell) -> Iterator[Ru
 def export(
     job: Job, task: Task, engines: Engines, recorder: RunRecorder, progress: Progress, folder: Path | None
 ) -> None:
-    """Write the files of RUN/export to a folder of this machine, which is None on other workers than the first.
+    """Measure the test split, and write the files of RUN/export to a folder of this machine, which is None on other
+    workers than the first.
 
     Every worker takes part in making the weights whole.
     """
-    if recorder.last_evaluation:
-        evaluation = recorder.last_evaluation[1]
-    else:  # an earlier attempt ended after its last checkpoint
-        with engines.generator.averaged():
-            evaluation, _ = evaluate(task, engines.generator.module)
-    weights = engines.generator.state().averaged_weights
+    generator = engines.generator
+    with generator.averaged():
+        if recorder.validation:
+            _, validation = recorder.validation
+        else:  # an earlier attempt ended after its last checkpoint
+            validation, _ = evaluate(task, generator.module)
+        test, _ = evaluate(task, generator.module, "test")
+    recorder.measured(progress, test)
+    weights = generator.state().averaged_weights
     if folder is None:
         return
     with disk_errors(folder.parents[1]):
@@ -207,7 +211,8 @@ def export(
             folder,
             job.run,
             task.metadata,
-            evaluation,
+            validation=validation,
+            test=test,
             progress=progress,
             generator=task.model.deployed(weights),
             renderer=renderer_buffers(task),

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from aign.data.motion import join_clips
+from aign.data.motion import ROLES, join_clips
 from aign.data.streams import Share
-from aign.evaluation.result import Evaluation
 from aign.memories import Memory
 from aign.renderers.skeleton import Skeleton
 from aign.tasks.base import TaskKind
@@ -112,7 +111,7 @@ def people(rng):
 @pytest.fixture
 def clips(skeleton, people):
     """Two actions in each role, one clip of 12 frames each."""
-    names = [(role, action) for role in ("pairs", "memories", "test") for action in ("wave", "walk")]
+    names = [(role, action) for role in ROLES for action in ("wave", "walk")]
     return join_clips(
         name="made-up people",
         skeleton=skeleton,
@@ -163,12 +162,13 @@ class ToyData(Data):
 
     def load(self, model, device):
         memory = Memory({"z": torch.randn(32, 2)}, bias="any z")
-        z = torch.randn(5, 2)
+        z, other = torch.randn(5, 2), torch.randn(5, 2)
         return LoadedData(
             source=self,
             streams={"pairs": ToyStream(labelled=True), "unlabelled": ToyStream(labelled=False)},
             memories={"z": memory},
-            test={"observed": {"x": 2 * z}, "truth": {"z": z}},
+            validation={"observed": {"x": 2 * z}, "truth": {"z": z}},
+            test={"observed": {"x": 2 * other}, "truth": {"z": other}},
         )
 
 
@@ -202,14 +202,10 @@ class ToyObjective(Objective):
 class ToyEvaluator(Evaluator):
     selection_metric = "error"
 
-    def measure(self, inferred, test):
-        return {"error": (inferred["z"] - test["truth"]["z"]).norm(dim=-1)}
+    def measure(self, inferred, samples):
+        return {"error": (inferred["z"] - samples["truth"]["z"]).norm(dim=-1)}
 
-    def summarize(self, measured):
-        error = measured["error"]
-        return Evaluation(data="toy", split="all", num_samples=len(error), metrics={"error": error.mean().item()})
-
-    def picture(self, inferred, test):
+    def picture(self, inferred, samples):
         raise NotImplementedError
 
 

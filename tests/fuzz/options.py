@@ -16,14 +16,22 @@ QUICK: Mapping[str, dict[str, Any]] = {
     "superres": {"steps": 2, "batch_size": 4, "size": 44, "num_images": 40, "width": 4, "num_blocks": 1},
     "inpaint": {"steps": 2, "batch_size": 4, "size": 44, "num_images": 40, "width": 4, "num_blocks": 1},
     "vae": {"steps": 2, "batch_size": 4, "size": 16, "num_images": 40, "width": 4, "latent_size": 4},
-    "digits": {"steps": 2, "batch_size": 8, "num_images": 40, "num_test": 20, "width": 4, "num_blocks": 1},
+    "digits": {
+        "steps": 2,
+        "batch_size": 8,
+        "num_images": 40,
+        "num_validation": 20,
+        "num_test": 20,
+        "width": 4,
+        "num_blocks": 1,
+    },
 }
 """Options that make a run of each task one of some tenths of a second."""
 NUMBERS: tuple[Any, ...] = (*(-1, 0, 1, 2, 7, 2.5, 1e-30, 1e30, 10**12, 10**25), math.nan, math.inf, -math.inf)
 NOT_NUMBERS: tuple[Any, ...] = ("x", "", "１", "²", None, [], {}, (1,), "1 2", b"1")
 SIGNED = ("theta_d", "theta_g", "seed")
 """Numbers below zero are refused for a reason of another kind, or do no harm."""
-NEVER_FINISHES = ("steps", "num_images", "num_test")
+NEVER_FINISHES = ("steps", "num_images", "num_validation", "num_test")
 """Options for which a large number is a wish that a small machine cannot fulfil in time."""
 
 

@@ -34,7 +34,7 @@ def thin(run):
 
 
 def metrics_of(run):
-    return json.loads((run / "export/config.json").read_text())["evaluation"]["metrics"]
+    return json.loads((run / "export/config.json").read_text())["test"]["metrics"]
 
 
 def test_it_is_a_run_with_parts_and_says_what_is_left(run, thin, capsys):

@@ -21,7 +21,7 @@ SMALL = {
     "superres": IMAGES,
     "inpaint": IMAGES,
     "vae": {"size": 16, "num_images": 40, "width": 4, "latent_size": 6},
-    "digits": {"num_images": 60, "num_test": 100, "width": 4, "num_blocks": 1},
+    "digits": {"num_images": 60, "num_validation": 100, "num_test": 100, "width": 4, "num_blocks": 1},
 }
 OF_TRAINING = {"batch_size": 8, "steps": 2, "log_every": 1, "evaluate_every": 2, "checkpoint_every": 2}
 SPELLINGS = {
@@ -29,7 +29,7 @@ SPELLINGS = {
     "scale": ("2", "geometric:8:1", "adaptive:2"),
     "scale_px": ("2", "geometric:8:1", "adaptive:2"),
 }
-NOT_DRAWN = {*OF_TRAINING, "data", "source", "features", "num_images", "num_test"}
+NOT_DRAWN = {*OF_TRAINING, "data", "source", "features", "num_images", "num_validation", "num_test"}
 """Where data comes from is tested with the data, and how much there is decides how long a test takes."""
 
 

@@ -36,7 +36,7 @@ def test_the_bias_is_recorded_and_its_samples_are_counted(run, capsys):
 @pytest.mark.ray
 def test_it_is_measured_again_and_infers_from_a_folder_of_images(run, tmp_path):
     evaluate.command([str(run), "--json", str(tmp_path / "again.json")])
-    export = json.loads((run / "export/config.json").read_text())["evaluation"]
+    export = json.loads((run / "export/config.json").read_text())["test"]
     again = json.loads((tmp_path / "again.json").read_text())
     assert again["data"] == export["data"]
     for name in ("fid", "consistency_psnr_db", "content_percent"):

@@ -61,7 +61,8 @@ def test_two_workers_write_the_run_folder(finished_by_two, metrics):
     steps = logged_steps(lines)
     assert steps == sorted(set(steps))
     assert set(LOGGED_STEPS) <= set(steps)
-    assert [line["step"] for line in lines if "evaluation" in line] == [6, 12]
+    measured = [(line["step"], line["evaluation"]["split"]) for line in lines if "evaluation" in line]
+    assert measured == [(6, "validation"), (12, "validation"), (12, "test")]
     assert {path.name for path in (run / "pictures").iterdir()} == {"step_0000006.png", "step_0000012.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run / "pictures").iterdir())
     assert checkpoint_steps(Store(run)) == [12, 8]

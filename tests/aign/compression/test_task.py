@@ -18,7 +18,14 @@ from aign.training.run_config import RunConfig
 from aign.training.step import adversarial_step
 
 SMALL = {
-    "digits": {"num_images": 200, "num_test": 100, "width": 4, "num_blocks": 1, "batch_size": 16},
+    "digits": {
+        "num_images": 200,
+        "num_validation": 100,
+        "num_test": 100,
+        "width": 4,
+        "num_blocks": 1,
+        "batch_size": 16,
+    },
     "superres": {"size": 44, "num_images": 240, "width": 8, "num_blocks": 1, "discriminator_width": 4, "batch_size": 4},
     "inpaint": {"size": 32, "num_images": 240, "width": 8, "num_blocks": 1, "discriminator_width": 4, "batch_size": 4},
     "pose": {"generator": "heatmap", "width": 16, "batch_size": 16},

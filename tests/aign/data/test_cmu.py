@@ -8,23 +8,24 @@ import pytest
 import torch
 
 from aign.data.cmu import JOINT_NAMES, PAIRED_ACTION, load_cmu
+from aign.data.motion import ROLES
 from aign.data.places import data_file
 from aign.errors import UserError
 
 PARENTS = [-1, *[0, 1, 2, 3, 4, 5], *[0, 7, 8, 9, 10, 11], *[0, 13, 14, 15, 16, 17, 18]]
 PARENTS += [*[15, 20, 21, 22, 23, 24, 25, 23, 27], *[15, 29, 30, 31, 32, 33, 34, 32, 36]]
 ON_THEIR_PARENT = (1, 7, 13, 16, 20, 24, 27, 29, 33, 36)
-NAMES = [f"{PAIRED_ACTION}/1", "wave/1", "wave/2", "wave/3"]
+NAMES = [f"{PAIRED_ACTION}/1", *(f"wave/{number}" for number in range(1, 6))]
 
 
 def recording():
-    """Four clips of three frames with y up."""
+    """Six clips of three frames with y up."""
     rng = np.random.default_rng(0)
-    joints = rng.normal(scale=300, size=(12, len(JOINT_NAMES), 3)).astype(np.float32)
+    joints = rng.normal(scale=300, size=(18, len(JOINT_NAMES), 3)).astype(np.float32)
     joints[:, ON_THEIR_PARENT] = joints[:, [PARENTS[j] for j in ON_THEIR_PARENT]]
     return {
         "joints": joints,
-        "sequence_start": np.array([0, 3, 6, 9, 12]),
+        "sequence_start": np.arange(0, 19, 3),
         "sequence_names": np.array(NAMES),
         "parents": np.array(PARENTS),
     }
@@ -57,7 +58,7 @@ def test_y_points_down_and_nothing_is_mirrored(write):
 def test_roles(write):
     clips = load_cmu(write())
     assert dict(zip(clips.clip_names, clips.clip_roles, strict=True)) == dict(
-        zip(NAMES, ("pairs", "memories", "test", "memories"), strict=True)
+        zip(NAMES, ("pairs", "memories", "unlabelled", "memories", "validation", "test"), strict=True)
     )
 
 
@@ -99,7 +100,7 @@ def test_a_missing_column_is_named(write):
 
 
 def test_another_joint_count_is_refused(write):
-    with pytest.raises(UserError, match=r"joints: has the shape .12, 30, 3."):
+    with pytest.raises(UserError, match=r"joints: has the shape .18, 30, 3."):
         load_cmu(write(joints=recording()["joints"][:, :30]))
 
 
@@ -169,5 +170,5 @@ def test_the_real_recordings():
     assert bones_mm.min() >= 1
     head, hips = (clips.joints_mm[:, clips.skeleton.joint_names.index(name), 1] for name in ("head", "hips"))
     assert (head < hips).float().mean() > 0.95  # y points down
-    clips_of = {role: set(clips.frame_clips[clips.frames(role)].tolist()) for role in ("pairs", "memories", "test")}
+    clips_of = {role: set(clips.frame_clips[clips.frames(role)].tolist()) for role in ROLES}
     assert sum(len(part) for part in clips_of.values()) == len(set().union(*clips_of.values())) == 72

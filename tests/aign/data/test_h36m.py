@@ -87,7 +87,21 @@ def test_roles_go_by_subject_and_no_subject_plays_two(plain):
         role: {n.split("/")[0] for n, r in zip(clips.clip_names, clips.clip_roles, strict=True) if r == role}
         for role in ROLES
     }
-    assert subjects == {"pairs": {"S1", "S5"}, "memories": {"S6", "S7", "S8"}, "test": {"S9", "S11"}}
+    measured = {"S9", "S11"}
+    assert subjects == {
+        **{"pairs": {"S1", "S5"}, "memories": {"S6", "S7"}},
+        **{"unlabelled": measured, "validation": {"S8"}, "test": measured},
+    }
+
+
+def test_of_those_who_are_measured_the_first_take_of_each_action_is_unlabelled_input(plain):
+    clips = load_h36m(plain)
+    roles = dict(zip(clips.clip_names, clips.clip_roles, strict=True))
+    assert {name: role for name, role in roles.items() if name.startswith("S9/")} == {
+        "S9/Walking": "unlabelled",
+        "S9/Walking 1": "test",
+        "S9/Sitting Down 2": "unlabelled",
+    }
 
 
 def test_actions_lose_their_take_number_only(plain):

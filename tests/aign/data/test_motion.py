@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from aign.data.motion import ROLES
 from aign.errors import UserError
 from aign.renderers.skeleton import Skeleton
 
@@ -21,7 +22,7 @@ def test_a_tree_out_of_order_is_refused(parents):
 
 
 def test_every_frame_plays_the_one_role_of_its_clip(clips):
-    frames = {role: set(clips.frames(role).tolist()) for role in ("pairs", "memories", "test")}
+    frames = {role: set(clips.frames(role).tolist()) for role in ROLES}
     assert sum(len(part) for part in frames.values()) == len(clips.joints_mm)
     assert set().union(*frames.values()) == set(range(len(clips.joints_mm)))
     assert {clips.clip_names[i] for i in clips.frame_clips[clips.frames("test")].tolist()} == {"test/wave", "test/walk"}

@@ -6,7 +6,7 @@ import torch
 
 from aign.data import pose_streams
 from aign.data.cameras import photograph
-from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs
+from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, Views
 from aign.data.streams import Share, draw
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import facing_rotation, rotate
@@ -35,7 +35,7 @@ def streams(clips, bodies, renderer):
             weights=renderer.weights(bodies.canonical_mm), renderer=renderer, perturbation=0.3, detector=NOISY
         ),
         "pairs": RealPairs(bodies=bodies, image_size=IMAGE_SIZE, detector=NOISY),
-        "unlabelled": pose_streams.test_views(clips, IMAGE_SIZE, NOISY, CPU)[0],
+        "unlabelled": Views.of(clips, "unlabelled", 1024, IMAGE_SIZE, NOISY, CPU).unlabelled,
     }
 
 
@@ -106,11 +106,12 @@ def test_real_pairs_come_from_a_few_cameras_that_no_seed_changes(streams):
     assert torch.equal(*focals)
 
 
-def test_the_test_set_is_part_of_the_unlabelled_input_with_its_truth(clips, monkeypatch):
-    monkeypatch.setattr(pose_streams, "MAX_TEST_PER_ACTION", 5)
-    unlabelled, test = pose_streams.test_views(clips, IMAGE_SIZE, Detector(), CPU)
-    assert test["truth"]["action"].bincount().tolist() == [5, 5]
-    _, keypoints = photograph(test["truth"]["canonical_mm"], test["truth"], IMAGE_SIZE)
-    torch.testing.assert_close(keypoints, test["observed"]["keypoints_px"], atol=1e-3, rtol=0)
-    seen = {tuple(k.tolist()) for k in unlabelled.keypoints_px.flatten(1)}
-    assert {tuple(k.tolist()) for k in test["observed"]["keypoints_px"].flatten(1)} <= seen
+def test_views_are_measured_with_their_truth_each_action_equally_often(clips):
+    views = Views.of(clips, "unlabelled", 10, IMAGE_SIZE, Detector(), CPU)
+    measured = views.measured(5)
+    assert views.actions.bincount().tolist() == [10, 10]
+    assert measured["truth"]["action"].bincount().tolist() == [5, 5]
+    _, keypoints = photograph(measured["truth"]["canonical_mm"], measured["truth"], IMAGE_SIZE)
+    torch.testing.assert_close(keypoints, measured["observed"]["keypoints_px"], atol=1e-3, rtol=0)
+    unlabelled = {tuple(k.tolist()) for k in views.unlabelled.keypoints_px.flatten(1)}
+    assert {tuple(k.tolist()) for k in measured["observed"]["keypoints_px"].flatten(1)} <= unlabelled

@@ -24,7 +24,7 @@ PRESETS = [(kind, preset) for kind in KINDS for preset in TASKS[kind].presets if
 
 @pytest.fixture(autouse=True)
 def few_tested(monkeypatch):
-    monkeypatch.setattr("aign.tasks.biased_images.NUM_TEST", 6)
+    monkeypatch.setattr("aign.tasks.biased_images.NUM_MEASURED", 6)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
     evaluation = task.evaluator.evaluate({"image": truth}, task.data.test)
     assert evaluation.metrics["bias_percent"] == evaluation.floors["true images"]["bias_percent"]
     assert evaluation.metrics["bias_percent"] == pytest.approx(100 * (1 - task.evaluator.judge.share(truth)).item())
-    assert "judge of Old" in evaluation.split
+    assert "judge of Old" in evaluation.notes
 
 
 def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):

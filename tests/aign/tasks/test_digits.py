@@ -17,7 +17,7 @@ from aign.training.loop import evaluate, infer_all
 from aign.training.run_config import RunConfig
 from tests.aign.one_batch import train_on_one_batch
 
-SMALL = {"num_images": 60, "num_test": 100, "width": 4, "num_blocks": 1, "batch_size": 16}
+SMALL = {"num_images": 60, "num_validation": 50, "num_test": 100, "width": 4, "num_blocks": 1, "batch_size": 16}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_metrics_of_right_and_wrong_guesses_by_hand(task):
     assert evaluation.metrics["accuracy_percent"] == 75
     total = np.log(np.exp(3) + 9)
     assert evaluation.metrics["cross_entropy"] == pytest.approx(total - 0.75 * 3)
-    assert (evaluation.data, evaluation.split, evaluation.num_samples) == ("generated scribbles", "test split", 100)
+    assert evaluation.num_samples == 100
 
 
 def test_the_floor_is_the_class_of_most_training_images(digits_run):
@@ -85,7 +85,8 @@ def test_training_images_are_moved_and_test_images_are_not(shift_px, digits_run)
     sample = draw("digits", task.data.streams["digits"], 64, seed=0, step=0, share=Share())
     is_moved = (sample["observed"]["image"] != sample["truth"]["image"]).flatten(1).any(1)
     assert (0.8 < is_moved.float().mean() < 1) if shift_px else not is_moved.any()
-    assert torch.equal(task.data.test["observed"]["image"], task.data.test["truth"]["image"])
+    for samples in (task.data.validation, task.data.test):
+        assert torch.equal(samples["observed"]["image"], samples["truth"]["image"])
 
 
 def test_labels_belong_to_their_images(task):
@@ -105,7 +106,7 @@ def test_every_run_is_measured_on_the_same_digits(digits_run):
 
 @pytest.mark.skipif(not os.environ.get("AIGN_DATA"), reason="AIGN_DATA names no folder of real data")
 def test_real_digits(digits_run):
-    task, batch, terms = train_on_one_batch(digits_run(data="mnist", num_test=2000), 2)
+    task, batch, terms = train_on_one_batch(digits_run(data="mnist", num_validation=2000, num_test=2000), 2)
     assert batch.labelled["observed"]["image"].shape == (16, 1, 28, 28)
     assert terms[-1]["supervision/class"].isfinite()
     assert task.metadata["data"] == "MNIST"
@@ -113,7 +114,7 @@ def test_real_digits(digits_run):
     assert evaluation.num_samples == 2000
     assert 85 < evaluation.floors[FLOOR]["error_percent"] < 92
     with pytest.raises(UserError, match="60,001 digits: the train split has 60000; ask for fewer"):
-        DIGITS.data.check(DigitsConfig(data="mnist", num_images=60_001))
+        DIGITS.data.check(DigitsConfig(data="mnist", num_images=59_001, num_validation=1000))
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def test_options_that_cannot_be_are_refused(options, value):
 
 def test_check_data_reads_the_data_that_the_options_name(digits_run, monkeypatch):
     said = DIGITS.data.check(digits_run().options)
-    assert said == ["generated scribbles: 60 for training, 100 for tests"]
+    assert said == ["generated scribbles: 60 for training, 50 validation, 100 test"]
     monkeypatch.delenv("AIGN_DATA", raising=False)
     with pytest.raises(UserError, match="AIGN_DATA: is not set"):
         DIGITS.data.check(DigitsConfig(data="mnist"))

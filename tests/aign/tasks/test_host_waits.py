@@ -25,7 +25,7 @@ SMALL = {
     "superres": IMAGES,
     "inpaint": IMAGES,
     "vae": {"size": 16, "num_images": 40, "width": 4, "latent_size": 6},
-    "digits": {"num_images": 60, "num_test": 100, "width": 4, "num_blocks": 1},
+    "digits": {"num_images": 60, "num_validation": 100, "num_test": 100, "width": 4, "num_blocks": 1},
 }
 VARIANTS = [
     *(("pose", None, {"rotation": rotation, "outlier_share": 0.1}) for rotation in ("6d", "euler")),

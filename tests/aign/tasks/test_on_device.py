@@ -46,7 +46,7 @@ def test_it_does_what_it_does_on_a_cpu(name, device, tmp_path):
 
         evaluation, inferred = evaluate(task, task.model.generator)
         assert all(value == value for value in evaluation.metrics.values())
-        task.evaluator.picture(inferred, task.data.test).savefig(tmp_path / "picture.png")
+        task.evaluator.picture(inferred, task.data.validation).savefig(tmp_path / "picture.png")
 
         example = task.model.example(2, torch.Generator().manual_seed(0))
         own = OwnInput(sample={"observed": to_device(example, place)}, names=("0", "1"))
@@ -54,6 +54,6 @@ def test_it_does_what_it_does_on_a_cpu(name, device, tmp_path):
         assert all(file.is_file() for file in task.files.write(inferred, own, tmp_path))
         task.files.doubts(inferred, own, evaluation.metrics)
 
-        Trained(run=run, task=task, progress=Progress(), evaluation=evaluation).save(tmp_path / "export")
+        Trained(run=run, task=task, progress=Progress(), validation=evaluation).save(tmp_path / "export")
         there = {factor: values.cpu() for factor, values in inferred.items()}
     torch.testing.assert_close(there, aign.load(tmp_path / "export", device="cpu").infer(example), rtol=1e-3, atol=1e-3)

@@ -100,8 +100,10 @@ def test_the_truth_of_pairs_has_no_loss(stream, task, pose_run):
         assert term < 1e-3, name
 
 
-def test_the_truth_of_the_test_set_has_no_error_and_the_floors_have(task):
-    evaluation = task.evaluator.evaluate(true_factors(task, task.data.test["truth"]), task.data.test)
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_truth_has_no_error_and_the_floors_have(task, split):
+    samples = task.data.samples(split)
+    evaluation = task.evaluator.evaluate(true_factors(task, samples["truth"]), samples)
     assert set(evaluation.metrics) == {"mpjpe_mm", "pa_mpjpe_mm", "torso_aligned_mm", "reprojection_px"}
     assert all(value < 0.2 for value in evaluation.metrics.values())
     assert POSE.selection_metric in evaluation.metrics
@@ -109,12 +111,24 @@ def test_the_truth_of_the_test_set_has_no_error_and_the_floors_have(task):
         assert evaluation.floors[floor][POSE.selection_metric] > 10
     assert set(evaluation.groups) == {"walk", "wave"}
     assert evaluation.num_samples == 24
-    assert evaluation.data == "made-up people"
+    assert set(evaluation.inductive) == (set(evaluation.metrics) if split == "test" else set())
+
+
+def test_only_what_the_metrics_are_of_was_seen_in_training(task):
+    truth, observed = task.data.test["truth"], task.data.test["observed"]["keypoints_px"]
+    unlabelled = task.data.streams["unlabelled"].keypoints_px
+    found = (observed[:, None] == unlabelled).flatten(2).all(2).any(1)
+    assert torch.equal(found, truth["seen"])
+    assert not (task.data.validation["observed"]["keypoints_px"][:, None] == unlabelled).flatten(2).all(2).any()
+    factors = true_factors(task, truth)
+    factors["weights"] = factors["weights"] * torch.where(truth["seen"], 1.0, 2.0)[:, None]
+    evaluation = task.evaluator.evaluate(factors, task.data.test)
+    assert evaluation.metrics["mpjpe_mm"] < 0.2 < evaluation.inductive["mpjpe_mm"]
 
 
 def test_averages_count_every_action_once(task):
     values = torch.tensor([1.0, 1, 1, 9])
-    names = task.evaluator.measure(true_factors(task, task.data.test["truth"]), task.data.test)
+    names = task.evaluator.measure(true_factors(task, task.data.validation["truth"]), task.data.validation)
     measured = {name: values for name in names} | {"action": torch.tensor([0, 0, 0, 1])}
     evaluation = task.evaluator.summarize(measured)
     assert evaluation.metrics["mpjpe_mm"] == 5

@@ -105,7 +105,7 @@ def test_every_representation_preserves_volume(representation):
 def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
     task = vae_run(representation="pixels").make_task()
     evaluation, _ = evaluate(task, task.model.generator)
-    observed = task.data.test["observed"]["image"]
+    observed = task.data.validation["observed"]["image"]
     mean_image, deviations = task.evaluator.floor
     expected = -normal_nll(observed - mean_image, deviations).sum((1, 2, 3)).mean()
     floor = evaluation.floors["mean image"]
@@ -115,7 +115,7 @@ def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
     assert set(floor) == {"negative_elbo", "elbo", "psnr_db", "ssim"}
     assert set(evaluation.metrics) == {*floor, "kl"}
     assert VAE_TASK.selection_metric in evaluation.metrics
-    assert (evaluation.data, evaluation.split) == ("generated faces", "validation split")
+    assert (evaluation.data, evaluation.split) == ("generated faces", "validation")
     assert evaluation.num_samples == len(observed) > 1
 
 
@@ -238,7 +238,7 @@ def test_restored_from_its_facts_it_infers_the_same(distribution, vae_run):
 def test_the_picture_shows_shapes_where_they_are_learnt(distribution, vae_run):
     task = vae_run(distribution=distribution).make_task()
     _, inferred = evaluate(task, task.model.generator)
-    figure = task.evaluator.picture(inferred, task.data.test)
+    figure = task.evaluator.picture(inferred, task.data.validation)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     shapes = {"student-t": ["degrees of freedom"], "general": ["alpha"]}.get(distribution, [])
     assert titles == ["observed", "rendered", "imagined", *shapes]

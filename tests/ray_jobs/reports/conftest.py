@@ -6,10 +6,12 @@ import pytest
 
 EVALUATED = {
     "data": "generated bodies",
-    "split": "test clips",
+    "split": "validation",
     "num_samples": 64,
     "floors": {"mean pose": {"torso_aligned_mm": 120.0}},
     "groups": {},
+    "inductive": {},
+    "notes": "",
 }
 
 

@@ -33,7 +33,7 @@ def test_metrics_stand_side_by_side_with_their_floor(runs):
     part = page[page.index("metrics, as measured last") :]
     for cell in (">90.0<", ">80.0<", ">180.0<", ">160.0<", ">floor: mean pose<"):
         assert part.count(cell) == 1
-    assert part.count("Measured on generated bodies: test clips, 64 samples.") == 1
+    assert part.count("Measured on generated bodies, validation split, 64 samples.") == 1
     assert part.count("data:image/png;base64,") == 2
     assert page.count(">0.40<") == 1  # two workers for 36 s each, twice
 

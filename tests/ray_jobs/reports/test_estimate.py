@@ -9,6 +9,7 @@ from aign.errors import UserError
 from ray_jobs import compare, train
 from ray_jobs.cli.options import parse
 from ray_jobs.reports.estimate import estimate, to_do
+from tests.ray_jobs.made_up import export_of
 
 LIKE = ["--batch-size", "32", "--steps", "60"]
 
@@ -101,9 +102,7 @@ def test_only_what_is_left_to_do_counts(write, job, tmp_path):
     run.write("checkpoints/step_0000400/state.json", b"{}")
     assert f"about {2 * (18 + 600 * 0.2) / 3600:.3g} worker-hours" in cost(job(), tmp_path / "first")
     run.write("checkpoints/step_0001000/state.json", b"{}")
-    measured = {"data": "d", "split": "test", "num_samples": 1, "metrics": {}, "floors": {}, "groups": {}}
-    export = {"progress": {"step": 1000, "clock": 1000}, "evaluation": measured}
-    run.write("export/config.json", json.dumps(export).encode())
+    run.write("export/config.json", export_of(1000))
     assert cost(job(), tmp_path / "first", 1.0) == "none, nothing is left to do"
 
 

@@ -85,7 +85,7 @@ def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(
 
     best = min((row for row in found.values() if row["status"] == "finished"), key=lambda row: float(row["objective"]))
     train([*again(said), "--name", "again"])
-    assert read(tmp_path / "again", "export/config.json")["evaluation"]["metrics"]["torso_aligned_mm"] == float(
+    assert read(tmp_path / "again", "export/config.json")["validation"]["metrics"]["torso_aligned_mm"] == float(
         best["objective"]
     )
 
@@ -133,7 +133,7 @@ def test_a_population_exploits_and_its_best_path_is_one_run(ray_local, sweep_arg
     # every path is the history of one run whose schedule takes its steps
     best = min(records, key=lambda record: record["objective"])
     train([*again(said), "--name", "again"])
-    measured = read(tmp_path / "again", "export/config.json")["evaluation"]["metrics"]
+    measured = read(tmp_path / "again", "export/config.json")["validation"]["metrics"]
     assert measured["torso_aligned_mm"] == best["objective"]
 
 

@@ -48,14 +48,16 @@ def progress(step, updates, **terms):
     return Progressed(step=step, clock=step, stage="first", generator_updates=updates, values=values)
 
 
-EVALUATED = Evaluated(6, Evaluation(data="clips", split="test", num_samples=2, metrics={"error_mm": 3.0}))
+def evaluated(split, error_mm):
+    return Evaluated(6, Evaluation(data="clips", split=split, num_samples=2, metrics={"error_mm": error_mm}))
 
 
 def test_they_show_the_newest_numbers(exported):
-    found = exported(progress(2, 4, joints=1.0), progress(6, 6, joints=0.5), EVALUATED)
+    measured = (evaluated("validation", 3.0), evaluated("test", 4.0))
+    found = exported(progress(2, 4, joints=1.0), progress(6, 6, joints=0.5), *measured)
     assert found["aign_step"] == {(): 6}
     assert found["aign_loss"] == {("joints",): 0.5}
-    assert found["aign_test_metric"] == {("error_mm",): 3.0}
+    assert found["aign_validation_metric"] == {("error_mm",): 3.0}
     assert found["aign_generator_updates_per_step"] == {(): 0.5}
     assert found["aign_samples_per_second"] == {(): 60.0}
     assert found["aign_data_wait_share"] == {(): 0.25}
@@ -92,7 +94,7 @@ def test_ray_exports_every_gauge_again_and_again(ray_local):
             with Gauges("a/run", "pose") as own:
                 own.show(progress(2, 2, joints=1.0))
                 own.show(progress(4, 4, joints=1.0))
-                own.show(EVALUATED)
+                own.show(evaluated("validation", 3.0))
                 time.sleep(SECONDS_FOR_AN_EXPORT)
 
     worker = Worker.remote()

@@ -63,12 +63,12 @@ def test_they_hold_what_metrics_and_pictures_do(tiny_argv, tmp_path, metrics):
     run = tmp_path / "run"
     expected = {}
     for line in metrics(run):
-        evaluated = line.get("evaluation", {"metrics": {}})["metrics"]
+        evaluated = line.get("evaluation", {"metrics": {}, "split": ""})
         logged = {k: v for k, v in line.items() if k not in ("time", "step", "stage", "evaluation")}
-        values = logged | {f"test/{name}": value for name, value in evaluated.items()}
+        values = logged | {f"{evaluated['split']}/{name}": value for name, value in evaluated["metrics"].items()}
         expected |= {(name, line["step"]): pytest.approx(value, rel=1e-6) for name, value in values.items()}
     pictures = {step: (run / f"pictures/step_{step:07d}.png").read_bytes() for step in (6, 12)}
-    expected |= {("test/picture", step): png for step, png in pictures.items()}
+    expected |= {("validation/picture", step): png for step, png in pictures.items()}
     assert shown({path.name: path.read_bytes() for path in (run / "tensorboard").iterdir()}) == expected
 
 
