@@ -56,7 +56,7 @@ class Inpainter(nn.Module):
     """Image and mask through two convolutions each, joined, then three deconvolutions (appendix B.4).
 
     observed   image (batch, channels, height, width) in [0, 1], black where mask (batch, 1, height, width) is 0
-    inferred   whole, the network's image; image, with the observed over it where it is visible; mask, as it was
+    inferred   whole, the network's image; image, with the observed over it where it is visible
 
     ``num_blocks`` residual blocks between see further around a hole; the paper has none. ``upsampling`` as in
     SuperResolver: with "resize" the network changes what is visible, and behind the mask the colours around it
@@ -127,8 +127,7 @@ def dense_decoder(size: tuple[int, int, int], *, width: int) -> nn.Sequential:
 
 def completed(whole: Float[Tensor, "batch channels height width"], observed: dict[str, Tensor]) -> dict[str, Tensor]:
     """The factors of inpainting: the whole image as imagined, and with what is visible superimposed (Figure 6)."""
-    mask = observed["mask"]
-    return {"image": torch.where(mask > 0, observed["image"], whole), "whole": whole, "mask": mask}
+    return {"image": torch.where(observed["mask"] > 0, observed["image"], whole), "whole": whole}
 
 
 def filled(observed: dict[str, Tensor]) -> Float[Tensor, "batch channels height width"]:

@@ -6,5 +6,5 @@ from torch import Tensor, nn
 class Identity(nn.Module):
     """The inferred ``image`` is what is observed of it."""
 
-    def forward(self, inferred: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inferred: dict[str, Tensor], observed: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"image": inferred["image"]}

@@ -15,15 +15,15 @@ class Downsampler(nn.Module):
         super().__init__()
         self.factor = factor
 
-    def forward(self, inferred: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inferred: dict[str, Tensor], observed: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"image": downsampled(inferred["image"], self.factor)}
 
 
 class Masker(nn.Module):
-    """P(G(x), m) = m * G(x): what is visible of ``whole``, black where ``mask`` is 0."""
+    """P(G(x), m) = m * G(x): what is visible of ``whole``, black where the observed ``mask`` is 0."""
 
-    def forward(self, inferred: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"image": inferred["mask"] * inferred["whole"]}
+    def forward(self, inferred: dict[str, Tensor], observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"image": observed["mask"] * inferred["whole"]}
 
 
 class HandedOn(nn.Module):
@@ -32,7 +32,7 @@ class HandedOn(nn.Module):
     The paper's comparison (section 3.3, Figure 7 and appendix A) of renderers with parametric decoders.
     """
 
-    def forward(self, inferred: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inferred: dict[str, Tensor], observed: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"image": inferred["rendered"]}
 
 

@@ -55,7 +55,7 @@ class BasisRenderer(nn.Module):
         """Joints in the camera frame, millimetres."""
         return rotate(rotation, self.shape(weights)) + translation_mm[:, None]
 
-    def forward(self, inferred: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inferred: dict[str, Tensor], observed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Inferred factors to ``keypoints_px`` (batch, joints, 2) and ``in_front`` (batch, joints)."""
         joints = self.pose(inferred["weights"], inferred["rotation"], inferred["translation_mm"])
         keypoints, in_front = project(joints, inferred["focal_px"], self.image_size)

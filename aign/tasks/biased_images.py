@@ -283,7 +283,7 @@ class BiasedImageEvaluator(Evaluator):
     def errors(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         """Metrics of inferred factors that need no judge, one number a sample."""
         truth, observed = samples["truth"]["image"], samples["observed"]["image"]
-        again = self.model.process(inferred)["image"]
+        again = self.model.process(inferred, samples["observed"])["image"]
         return {
             "consistency_psnr_db": psnr_db(again, observed).clamp(max=MOST_DB),
             "consistency_ssim": ssim(again, observed),
@@ -354,16 +354,16 @@ class BiasedImageEvaluator(Evaluator):
         def pick(group: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: values[chosen.to(values.device)] for name, values in group.items()}
 
-        pictured, observed = pick(inferred), pick(samples["observed"])["image"]
+        pictured, observed = pick(inferred), pick(samples["observed"])
         with torch.no_grad():
-            rendered = self.model.renderer(pictured)["image"]
+            rendered = self.model.renderer(pictured, observed)["image"]
         return draw_faces(
-            observed=self.enlarged(observed),
+            observed=self.enlarged(observed["image"]),
             rendered=self.enlarged(rendered),
             inferred=pictured["image"],
             remembered=self._recall(len(chosen)),
             truth=pick(samples["truth"])["image"] if "truth" in samples else None,
-            notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed).tolist()],
+            notes=[f"{value:.1f} dB" for value in psnr_db(rendered, observed["image"]).tolist()],
             title=f"{self.title}{':' if 'truth' in samples else ', learnt from'} {self.metadata['data']}",
         )
 

@@ -1,8 +1,8 @@
 """Biased inpainting (paper, sections 2.4 and 3.3; appendix B.4).
 
 observed     an image with a part hidden, and the mask that says which: 0 where it is hidden
-inferred     the whole image as imagined; the image, with what is visible superimposed on it; the mask
-rendered     the mask times the whole image
+inferred     the whole image as imagined; the image, with what is visible superimposed on it
+rendered     the observed mask times the whole image
 remembered   complete images of other people, of a kind: with big lips, with a big nose
 """
 

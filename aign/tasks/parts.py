@@ -95,7 +95,8 @@ class Model(ABC):
     generator: nn.Module
     """Maps observed to inferred. K networks of the paper are parts of one module."""
     renderer: nn.Module = Identity()
-    """Maps inferred back to the observed space; no parameters."""
+    """Called with (inferred, observed): maps inferred back to the observed space. It has no parameters; it may look at
+    what was observed, such as cameras or masks."""
 
     @abstractmethod
     def __init__(self, config: Any, metadata: Metadata) -> None: ...

@@ -313,7 +313,7 @@ class PoseModel(Model):
         device = self.renderer.mean_mm.device
         cameras = random_cameras(torch.rand(count, NUM_RANDOM, generator=random).to(device), self.config.image_size)
         weights = torch.zeros(count, self.config.num_components, device=device)
-        return {"keypoints_px": self.renderer({"weights": weights, **cameras})["keypoints_px"].cpu()}
+        return {"keypoints_px": self.renderer({"weights": weights, **cameras}, {})["keypoints_px"].cpu()}
 
 
 class PoseObjective(Objective):
@@ -377,7 +377,7 @@ class PoseEvaluator(Evaluator):
 
     def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         truth, observed = samples["truth"], samples["observed"]
-        rendered = self.model.renderer(inferred)["keypoints_px"]
+        rendered = self.model.renderer(inferred, observed)["keypoints_px"]
         mean_pose = rotate(truth["rotation"], self.model.renderer.mean_mm.expand_as(truth["canonical_mm"]))
         flat = flat_lift(observed["keypoints_px"], truth["joints_mm"], self.model.skeleton)
         return {
@@ -437,7 +437,7 @@ class PoseEvaluator(Evaluator):
         pictured, observed, truth = pick(inferred), pick(samples["observed"]), pick(samples.get("truth", {}))
         return draw_poses(
             observed_px=observed["keypoints_px"],
-            rendered_px=self.model.renderer(pictured)["keypoints_px"],
+            rendered_px=self.model.renderer(pictured, observed)["keypoints_px"],
             joints_mm=self.model.joints(pictured),
             truth_mm=truth["joints_mm"] if truth else None,
             remembered_mm=self._recall(count),
@@ -476,8 +476,9 @@ class PoseFiles(Files):
         """People whose poses, seen by the camera, are far from their keypoints: joints may be in another order."""
         if "reprojection_px" not in metrics:
             return []
-        rendered = self.model.renderer(inferred)["keypoints_px"]
-        error_px = mean_distance(rendered, own.sample["observed"]["keypoints_px"])
+        observed = own.sample["observed"]
+        rendered = self.model.renderer(inferred, observed)["keypoints_px"]
+        error_px = mean_distance(rendered, observed["keypoints_px"])
         return unlikely_people(error_px, metrics["reprojection_px"], own.names, self.model.skeleton)
 
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:

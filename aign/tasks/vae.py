@@ -226,7 +226,8 @@ class VAEEvaluator(Evaluator):
 
     def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         mean_image, deviations = self.floor
-        rendered, observed = self.model.renderer(inferred)["image"], samples["observed"]["image"]
+        rendered = self.model.renderer(inferred, samples["observed"])["image"]
+        observed = samples["observed"]["image"]
         kl = kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"])
         pieces = zip(rendered.split(AT_ONCE), observed.split(AT_ONCE), strict=True)
         nll = torch.cat([self.model.nll(*piece) for piece in pieces])
@@ -247,7 +248,8 @@ class VAEEvaluator(Evaluator):
         def pick(images: Tensor) -> Tensor:
             return images[chosen.to(images.device)]
 
-        observed, rendered = pick(samples["observed"]["image"]), pick(self.model.renderer(inferred)["image"])
+        observed = pick(samples["observed"]["image"])
+        rendered = pick(self.model.renderer(inferred, samples["observed"])["image"])
         is_measured = "imagined" in inferred
         return draw_reconstructions(
             observed=observed,
@@ -292,7 +294,8 @@ class VAEFiles(Files):
     def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
         """The rendered images without grain, called as those that were read, and ``grid.png`` of all of them."""
         grain = self.config.grain
-        return write_images((self.model.renderer(inferred)["image"] - 0.5 * grain) / (1 - grain), folder, own.names)
+        rendered = self.model.renderer(inferred, own.sample["observed"])["image"]
+        return write_images((rendered - 0.5 * grain) / (1 - grain), folder, own.names)
 
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -74,7 +74,8 @@ def _terms(task: Task, stage: Stage) -> set[str]:
         terms |= task.objective.supervision(task.model.generator(labelled["observed"]), labelled["truth"]).keys()
     if unlabelled := _samples(task, stage.unlabelled):
         inferred = task.model.generator(unlabelled["observed"])
-        terms |= task.objective.reconstruction(task.model.renderer(inferred), unlabelled["observed"], 0.0).keys()
+        rendered = task.model.renderer(inferred, unlabelled["observed"])
+        terms |= task.objective.reconstruction(rendered, unlabelled["observed"], 0.0).keys()
         terms |= task.objective.priors(inferred).keys()
     return terms
 

@@ -171,7 +171,8 @@ def generator_terms(
     if batch.labelled is not None and labelled is not None:
         terms |= task.objective.supervision(labelled, batch.labelled["truth"])
     if batch.unlabelled is not None and unlabelled is not None:
-        terms |= task.objective.reconstruction(task.model.renderer(unlabelled), batch.unlabelled["observed"], done)
+        observed = batch.unlabelled["observed"]
+        terms |= task.objective.reconstruction(task.model.renderer(unlabelled, observed), observed, done)
         terms |= task.objective.priors(unlabelled)
         for name in stage.discriminators:
             network = discriminators.module.get_submodule(name)  # type: ignore[union-attr]

@@ -135,7 +135,7 @@ class ToyGenerator(nn.Module):
 
 
 class ToyRenderer(nn.Module):
-    def forward(self, inferred):
+    def forward(self, inferred, observed):
         return {"x": 2 * inferred["z"]}
 
 

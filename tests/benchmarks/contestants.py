@@ -96,7 +96,7 @@ class HandWritten:
     def learn_to_infer(self, inferred: dict, observed: dict) -> Terms:
         self.discriminator.requires_grad_(False)
         logits = self.discriminator.module(self.critic.sees(inferred))
-        terms = self.task.objective.reconstruction(self.task.model.renderer(inferred), observed, 0.0)
+        terms = self.task.objective.reconstruction(self.task.model.renderer(inferred, observed), observed, 0.0)
         terms[f"adversarial/{self.name}"] = generator_loss(logits, self.loss)
         loss = sum(self.stage.weights[name] * term for name, term in terms.items())
         self.discriminator.requires_grad_(True)

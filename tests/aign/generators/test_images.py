@@ -31,7 +31,7 @@ def test_an_inpainter_gives_the_whole_image(upsampling, num_blocks):
     network = Inpainter(3, width=8, num_blocks=num_blocks, upsampling=upsampling)
     inferred = network({"image": torch.rand(2, 3, 12, 20), "mask": torch.ones(2, 1, 12, 20)})
     assert inferred["whole"].shape == (2, 3, 12, 20)
-    assert set(inferred) == {"image", "whole", "mask"}
+    assert set(inferred) == {"image", "whole"}
 
 
 def test_blocks_may_be_none_and_deconvolutions_are_three_as_in_the_paper():

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from inspect import signature
 
 import pytest
 from torch import nn
@@ -34,3 +35,8 @@ EXAMPLES = {
 @pytest.mark.parametrize("kind", renderers(), ids=lambda kind: kind.__name__)
 def test_renderers_have_no_parameters(kind):
     assert list(EXAMPLES[kind.__name__]().parameters()) == []
+
+
+@pytest.mark.parametrize("kind", renderers(), ids=lambda kind: kind.__name__)
+def test_renderers_are_called_with_what_was_inferred_and_observed(kind):
+    assert list(signature(kind.forward).parameters) == ["self", "inferred", "observed"]

@@ -45,7 +45,8 @@ def test_render_by_hand():
             "rotation": torch.diag(torch.tensor([-1.0, -1, 1]))[None],
             "translation_mm": torch.tensor([[0.0, 0, 1000]]),
             "focal_px": torch.tensor([200.0]),
-        }
+        },
+        {},
     )
     torch.testing.assert_close(rendered["keypoints_px"], torch.tensor([[[11.5, 11.5]]]))
 
@@ -70,10 +71,10 @@ def test_more_components_than_degrees_of_freedom_are_zero(poses):
 
 def test_joints_behind_the_camera_are_marked(fitted, factors):
     factors["translation_mm"] = torch.tensor([[0.0, 0, 3000], [0, 0, -3000], [0, 0, 3000]])
-    assert fitted(factors)["in_front"].all(-1).tolist() == [True, False, True]
+    assert fitted(factors, {})["in_front"].all(-1).tolist() == [True, False, True]
 
 
 def test_gradient_in_every_factor(fitted, factors):
     fitted.double()
     inputs = [factors[name].double().requires_grad_() for name in FACTORS]
-    assert gradcheck(lambda *values: fitted(dict(zip(FACTORS, values, strict=True)))["keypoints_px"], inputs)
+    assert gradcheck(lambda *values: fitted(dict(zip(FACTORS, values, strict=True)), {})["keypoints_px"], inputs)

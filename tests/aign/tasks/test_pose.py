@@ -93,7 +93,7 @@ def test_the_truth_of_pairs_has_no_loss(stream, task, pose_run):
     pairs = draw_batch(task, stage, pose_run().training, 0).labelled
     factors = true_factors(task, pairs["truth"])
     terms = task.objective.supervision(factors, pairs["truth"]) | task.objective.reconstruction(
-        task.model.renderer(factors), pairs["observed"], 0.0
+        task.model.renderer(factors, pairs["observed"]), pairs["observed"], 0.0
     )
     assert set(terms) == {*SUPERVISION, "reprojection"}
     for name, term in terms.items():
@@ -189,7 +189,8 @@ def test_restored_from_its_facts_it_infers_and_renders_the_same(preset, pose_run
     observed = task.data.test["observed"]
     inferred, again = task.model.generator(observed), restored.model.generator(observed)
     torch.testing.assert_close(again, inferred, atol=0, rtol=0)
-    torch.testing.assert_close(restored.model.renderer(again), task.model.renderer(inferred), atol=0, rtol=0)
+    rendered = restored.model.renderer(again, observed)
+    torch.testing.assert_close(rendered, task.model.renderer(inferred, observed), atol=0, rtol=0)
     assert restored.model.skeleton == task.model.skeleton
     assert restored.metadata == task.metadata
 
@@ -213,7 +214,7 @@ def test_people_unlike_those_of_the_test_set_are_doubted(task):
     observed = task.data.test["observed"]["keypoints_px"][:3].clone()
     inferred = task.model.generator({"keypoints_px": observed})
     own = OwnInput(sample={"observed": {"keypoints_px": observed}}, names=("0", "4", "7"))
-    error_px = mean_distance(task.model.renderer(inferred)["keypoints_px"], observed)
+    error_px = mean_distance(task.model.renderer(inferred, {})["keypoints_px"], observed)
     assert task.files.doubts(inferred, own, {"reprojection_px": error_px.max().item()}) == []
     assert task.files.doubts(inferred, own, {}) == []
     (doubt,) = task.files.doubts(inferred, own, {"reprojection_px": error_px.max().item() / 11})

@@ -18,7 +18,7 @@ def task():
 
 def test_a_quarter_of_each_side_is_observed_and_all_of_it_inferred(task):
     assert task.data.test["observed"]["image"].shape == (6, 3, 12, 12)
-    assert torch.equal(task.data.test["observed"]["image"], Downsampler(4)(task.data.test["truth"])["image"])
+    assert torch.equal(task.data.test["observed"]["image"], Downsampler(4)(task.data.test["truth"], {})["image"])
     assert infer_all(task.model.generator, task.data.test["observed"])["image"].shape == (6, 3, 48, 48)
 
 
