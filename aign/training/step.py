@@ -120,13 +120,19 @@ def added(terms: Terms, part: Terms, share: float) -> Terms:
 
 
 def infer(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
-    """G(x) of labelled and unlabelled samples, in one pass."""
-    parts = [part["observed"] for part in (batch.labelled, batch.unlabelled) if part is not None]
-    inferred = in_precision(precision, generator, joined(parts))
-    split = {name: value.split([rows(part) for part in parts]) for name, value in inferred.items()}
-    pieces = iter([{name: piece[i] for name, piece in split.items()} for i in range(len(parts))])
-    labelled = next(pieces) if batch.labelled is not None else None
-    return labelled, next(pieces) if batch.unlabelled is not None else None
+    """G(x) of labelled and unlabelled samples: in one pass if they observe the same names, else in one pass each.
+
+    Under batch norm, samples of one pass are one batch.
+    """
+    labelled, unlabelled = (sample and sample["observed"] for sample in (batch.labelled, batch.unlabelled))
+    if labelled and unlabelled and labelled.keys() == unlabelled.keys():
+        inferred = in_precision(precision, generator, joined([labelled, unlabelled]))
+        split = {name: value.split([rows(labelled), rows(unlabelled)]) for name, value in inferred.items()}
+        return {name: first for name, (first, _) in split.items()}, {name: last for name, (_, last) in split.items()}
+    return (
+        in_precision(precision, generator, labelled) if labelled else None,
+        in_precision(precision, generator, unlabelled) if unlabelled else None,
+    )
 
 
 @torch.no_grad()

@@ -83,13 +83,47 @@ def test_what_was_frozen_before_a_step_never_learns(toy_step):
         assert not any(learnt)
 
 
-def test_labelled_and_unlabelled_samples_must_observe_the_same_names(toy_step):
-    arguments = toy_step()
-    batch = arguments["batch"]
-    more = {"observed": batch.unlabelled["observed"] | {"intrinsics": torch.zeros(4, 3)}}
+class Passes(torch.nn.Module):
+    """Sums what is observed of a sample, and keeps the names and size of each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, observed):
+        self.seen.append((*sorted(observed), len(observed["x"])))
+        return {"sum": sum(values.sum(1) for values in observed.values())}
+
+
+@pytest.mark.parametrize(
+    ("more", "passes"), [({}, [("x", 8)]), ({"camera": torch.ones(4, 3)}, [("x", 4), ("camera", "x", 4)])]
+)
+def test_samples_that_observe_the_same_names_go_through_together_and_others_apart(more, passes, toy_step):
+    batch, network = toy_step()["batch"], Passes()
+    batch = replace(batch, unlabelled={"observed": batch.unlabelled["observed"] | more})
+    labelled, unlabelled = infer(network, batch, "fp32")
+    assert network.seen == passes
+    assert torch.equal(labelled["sum"], batch.labelled["observed"]["x"].sum(1))
+    added = sum(values.sum(1) for values in more.values())
+    torch.testing.assert_close(unlabelled["sum"], batch.unlabelled["observed"]["x"].sum(1) + added)
+
+
+def test_streams_of_one_kind_must_observe_the_same_names(toy):
+    """Dropped, a name would be missing; made up, it would be wrong."""
+    task, config, _ = toy()
+    pairs = task.data.streams["pairs"]
+
+    class WithCamera(type(pairs)):
+        def load(self, plan):
+            sample = super().load(plan)
+            return sample | {"observed": sample["observed"] | {"camera": torch.zeros(len(plan["z"]), 3)}}
+
+    task.data.streams["with camera"] = WithCamera(labelled=True)
+    stage = replace(task.objective.stages[0], labelled=("pairs", "with camera"))
+    task.objective.config = (stage,)
     with pytest.raises(UserError) as raised:
-        infer(arguments["task"].model.generator, replace(batch, unlabelled=more), "fp32")
-    assert "intrinsics" in str(raised.value.value)
+        draw_batch(task, stage, config, 0)
+    assert "camera" in str(raised.value.value)
 
 
 def test_a_step_equals_the_method_written_out(toy_step):
