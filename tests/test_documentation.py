@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import aign
 from aign.command import parse as parse_options
 from aign.data.h36m import SKELETON
 from aign.tasks import TASKS
@@ -179,7 +180,7 @@ def test_mistakes_are_refused_as_described(section, tmp_path, monkeypatch, capsy
 
 def test_a_task_is_added_as_described(workplace, monkeypatch):
     blocks = [block for section in SECTIONS if section.page == "docs/add_a_task.md" for block in section.blocks]
-    (code,) = (text for language, text in blocks if language == "python")
+    code, in_parts = (text for language, text in blocks if language == "python")
     (commands,) = (text for language, text in blocks if language == "text")
     radius = ModuleType("radius")
     monkeypatch.setitem(sys.modules, "radius", radius)
@@ -189,6 +190,10 @@ def test_a_task_is_added_as_described(workplace, monkeypatch):
         _call(*shlex.split(command))
     assert len(pd.read_csv("radii/radii.csv")) == 3
     assert Path("exported/generator.onnx").exists()
+    exec(in_parts, vars(radius))
+    monkeypatch.setitem(TASKS, "radius", radius.RADIUS)
+    trained = aign.train("radius", steps=4, device="cpu")
+    assert trained.progress.step == 4
 
 
 @pytest.mark.parametrize("page", WITH_SUBMISSIONS)

@@ -17,13 +17,13 @@ from aign.compression.folding import Projections, first_columns, folded
 from aign.compression.plan import STARTS, Compression
 from aign.compression.source import Source
 from aign.compression.starts import first_projections
-from aign.compression.students import FEATURES, Projected, Scratch, Student, Teacher, Thin
+from aign.compression.students import FEATURES, NETWORK, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
 from aign.data.streams import Sample, Share, Stream, draw
 from aign.evaluation.result import Summary
 from aign.seeding import generator_alone
 from aign.tasks.base import Task
-from aign.tasks.parts import Evaluator, Factors, Model, Objective, Observed, Terms
+from aign.tasks.parts import Evaluator, Factors, GeneratorPart, Model, Objective, Observed, Terms
 from aign.tasks.stages import Stage
 
 CALIBRATION = 128
@@ -62,8 +62,8 @@ class CompressedObjective(Objective):
     def stages(self) -> list[Stage]:
         own, schedule = list(self.own.stages), self.compression.schedule
         if schedule.method == "scratch":
-            return own
-        last = own[-1]
+            return [replace(stage, trains=None) for stage in own]
+        last = replace(own[-1], trains=None)
         mixture = {FEATURES: 1.0} | {term: schedule.gamma * weight for term, weight in last.weights.items()}
         if self.compression.part == "projection":
             return [replace(last, name="projection", share=1.0, weights=mixture)]
@@ -137,6 +137,13 @@ class CompressedModel(Model):
     @property
     def renderer(self) -> nn.Module:  # type: ignore[override]
         return self.own.renderer
+
+    @cached_property
+    def generator_parts(self) -> dict[str, GeneratorPart]:  # type: ignore[override]
+        """The learning rates of the task's parts, where the student has them; all of a student learns."""
+        modules = dict(self.generator.named_modules())
+        own = {f"{NETWORK}{name}": part.lr_factor for name, part in self.own.generator_parts.items()}
+        return {name: GeneratorPart(lr_factor=factor) for name, factor in own.items() if name in modules}
 
     def example(self, count: int, random: torch.Generator) -> Observed:
         return self.own.example(count, random)

@@ -29,9 +29,6 @@ class AdaptiveLoss(nn.Module):
     negative: show people something else. ``times_scale`` multiplies the loss with a scale that is not learnt, so that
     its slope is at most 1 for alpha <= 1, and it has the residual's unit.
 
-    Adam moves a parameter by its learning rate a step, however far it has to go; ``pace`` is how many times faster than
-    the networks' weights alpha and scale are to be learnt.
-
     Raises UserError if something is learnt without the likelihood or multiplied with its own scale, if the likelihood
     is wanted for an alpha that may be negative, if a scale is not positive, or learnt and not above its floor, and for
     an ``each`` without effect.
@@ -47,7 +44,6 @@ class AdaptiveLoss(nn.Module):
         scale_floor: float = 1e-5,
         likelihood: bool | None = None,
         times_scale: bool = False,
-        pace: float = 1.0,
     ) -> None:
         super().__init__()
         self.latest: dict[str, Tensor] = {}
@@ -56,7 +52,7 @@ class AdaptiveLoss(nn.Module):
         learnt = isinstance(alpha, AdaptiveAlpha) or isinstance(scale, AdaptiveScale)
         self.size, self._alpha, self._scale, self.scale_floor = size, alpha, scale, scale_floor
         self.likelihood = learnt if likelihood is None else likelihood
-        self.times_scale, self.pace = times_scale, pace
+        self.times_scale = times_scale
         self._check(each)
         shape = {"tensor": (1,), "channel": (*size[:1], *(1 for _ in size[1:])), "coefficient": size}[each]
         if isinstance(alpha, AdaptiveAlpha):
@@ -89,13 +85,13 @@ class AdaptiveLoss(nn.Module):
             return self._alpha.at(done)
         low, high = self._alpha.low, self._alpha.high
         part = 0.5 if self._alpha.start is None else (self._alpha.start - low) / (high - low)
-        return low + (high - low) * torch.sigmoid(self.pace * widened(self.latent_alpha) + math.log(part / (1 - part)))
+        return low + (high - low) * torch.sigmoid(widened(self.latent_alpha) + math.log(part / (1 - part)))
 
     def scale(self, done: float = 0.0) -> Floats:
         """A float where scheduled, else a tensor of the learnt ones, which broadcasts with residuals; in their unit."""
         if not isinstance(self._scale, AdaptiveScale):
             return self._scale.at(done)
-        return learnt_scale(self.pace * widened(self.latent_scale), self._scale.start, self.scale_floor)
+        return learnt_scale(widened(self.latent_scale), self._scale.start, self.scale_floor)
 
     def _changing(self, alpha: Floats, scale: Floats, like: Tensor) -> dict[str, Tensor]:
         both = {"alpha": (self._alpha, alpha), "scale": (self._scale, scale)}

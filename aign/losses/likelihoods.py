@@ -21,20 +21,19 @@ SCALE_FLOOR = 1e-8
 """The paper's."""
 
 
-def make_likelihood(distribution: Distribution, size: tuple[int, ...], *, scale: float, pace: float) -> "Likelihood":
+def make_likelihood(distribution: Distribution, size: tuple[int, ...], *, scale: float) -> "Likelihood":
     """-log p of residuals (batch, *size), elementwise, where every coefficient learns its own scale and shape.
 
-    ``scale`` is where scales start, in the residual's unit; ``pace`` is AdaptiveLoss's.
+    ``scale`` is where scales start, in the residual's unit.
     """
     if distribution == "student-t":
-        return StudentTLoss(size, scale=AdaptiveScale(scale), scale_floor=SCALE_FLOOR, pace=pace)
+        return StudentTLoss(size, scale=AdaptiveScale(scale), scale_floor=SCALE_FLOOR)
     return AdaptiveLoss(
         size,
         each="coefficient",
         alpha=ALPHAS[distribution],
         scale=AdaptiveScale(scale),
         scale_floor=SCALE_FLOOR,
-        pace=pace,
     )
 
 
@@ -47,11 +46,9 @@ class StudentTLoss(nn.Module):
 
     LOG_DEGREES = 8.0
 
-    def __init__(
-        self, size: tuple[int, ...], *, scale: AdaptiveScale, scale_floor: float = 1e-5, pace: float = 1.0
-    ) -> None:
+    def __init__(self, size: tuple[int, ...], *, scale: AdaptiveScale, scale_floor: float = 1e-5) -> None:
         super().__init__()
-        self.size, self._scale, self.scale_floor, self.pace = size, scale, scale_floor, pace
+        self.size, self._scale, self.scale_floor = size, scale, scale_floor
         self.latest: dict[str, Tensor] = {}
         """Degrees of freedom and scale in the last call, as AdaptiveLoss keeps alpha and scale."""
         self.latent_degrees = nn.Parameter(torch.zeros(size))
@@ -75,12 +72,12 @@ class StudentTLoss(nn.Module):
 
     def degrees(self) -> Float[Tensor, " *size"]:
         """Degrees of freedom, of each coefficient."""
-        latent = self.pace * widened(self.latent_degrees)
+        latent = widened(self.latent_degrees)
         return (self.LOG_DEGREES * torch.tanh(latent / self.LOG_DEGREES)).exp()
 
     def scale(self) -> Float[Tensor, " *size"]:
         """In the residual's unit."""
-        return learnt_scale(self.pace * widened(self.latent_scale), self._scale.start, self.scale_floor)
+        return learnt_scale(widened(self.latent_scale), self._scale.start, self.scale_floor)
 
     def extra_repr(self) -> str:
         return f"{self.size}, scale={self._scale}"

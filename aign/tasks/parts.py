@@ -89,6 +89,16 @@ class Discriminator:
     memory: Memory
 
 
+@dataclass(frozen=True, kw_only=True)
+class GeneratorPart:
+    """How a part of the generator learns."""
+
+    lr_factor: float = 1.0
+    """Its learning rate, in units of the generator's."""
+    frozen: bool = False
+    """Whether it never learns. Its weights and buffers stay as they are, and it is always in evaluation mode."""
+
+
 class Model(ABC):
     """The networks of a task and its renderer. Made from options and metadata, with or without data."""
 
@@ -103,6 +113,11 @@ class Model(ABC):
 
     def fit(self, data: Any) -> None:  # noqa: B027  # most renderers need nothing
         """Take from the data what the renderer needs and no training learns, such as a shape basis."""
+
+    @property
+    def generator_parts(self) -> Mapping[str, GeneratorPart]:
+        """Submodules of the generator that learn unlike the rest, or not in every stage, by their names in it."""
+        return {}
 
     def discriminators(self, memories: Mapping[str, Memory]) -> Mapping[str, Callable[[], Discriminator]]:
         """What makes each discriminator, by name; its first weights do not depend on what other ones there are."""

@@ -23,6 +23,9 @@ class Stage:
     labelled: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     weights: Mapping[str, float]
+    trains: tuple[str, ...] | None = None
+    """The parts of the generator that learn, by name; None: all that are not frozen. In this stage, all others keep
+    their weights, buffers and optimizer state, and are in evaluation mode."""
 
     @property
     def discriminators(self) -> tuple[str, ...]:

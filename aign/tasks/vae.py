@@ -40,6 +40,7 @@ from aign.tasks.parts import (
     Evaluator,
     Factors,
     Files,
+    GeneratorPart,
     LoadedData,
     Metadata,
     Model,
@@ -87,8 +88,9 @@ class VAEConfig(ImageOptions):
     """Channels of the networks' layers at full size."""
     scale: Annotated[float, Gt(0), Le(1000)] = 0.3
     """Where learnt scales start, 1 is white; 0.01 in the paper, at which all that is large counts as an outlier."""
-    pace: Annotated[float, Gt(0), Le(1000)] = 10.0
-    """How many times faster than the networks' weights scales and shapes are learnt."""
+    likelihood_lr_factor: Annotated[float, Gt(0), Le(1000)] = 10.0
+    """Learning rate of scales and shapes, in units of generator_lr. Adam moves a parameter by its learning rate a step,
+    and scales have far to go."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -172,8 +174,12 @@ class VAEModel(Model):
             shape,
             latent_size=config.latent_size,
             width=config.width,
-            likelihood=make_likelihood(config.distribution, shape, scale=config.scale, pace=config.pace),
+            likelihood=make_likelihood(config.distribution, shape, scale=config.scale),
         )
+
+    @property
+    def generator_parts(self) -> dict[str, GeneratorPart]:
+        return {"likelihood": GeneratorPart(lr_factor=self.config.likelihood_lr_factor)}
 
     def photograph(self, known: Known, random: Tensor) -> Observed:
         """The image with its grain, still in [0, 1]."""

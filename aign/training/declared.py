@@ -1,6 +1,7 @@
 """What a task declares is looked at when it has been made, before anything is learnt from it."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,17 +12,19 @@ from aign.data.streams import Sample, Share, concatenate, draw
 from aign.errors import UserError, did_you_mean
 from aign.tasks.base import Task
 from aign.tasks.stages import ADVERSARIAL, Stage
+from aign.training.learning import learning_parts, part_of
 
 NUM_SAMPLES = 2
 """Of each stream, to see which terms there are."""
 
 
 def check_declared(task: Task, stages: Sequence[Stage]) -> None:
-    """Raises UserError for a renderer that learns, and for stages that no run can follow.
+    """Raises UserError for a renderer that learns, for parts of the generator that are not there or overlap, and for
+    stages that no run can follow.
 
-    These are shares that do not add up, streams and discriminators that are not there, and weights of terms that
-    the task does not have. To see its terms, a few samples go through its networks, which is an error at once where
-    shapes do not fit.
+    These are shares that do not add up, streams, discriminators and parts that are not there, stages in which nothing
+    learns, and weights of terms that the task does not have. To see its terms, a few samples go through its networks,
+    which is an error at once where shapes do not fit.
     """
     if not isinstance(task.model.renderer, nn.Module) or any(True for _ in task.model.renderer.parameters()):
         raise UserError(f"renderer of {task.name}", "has parameters", "learn them in the generator")
@@ -31,8 +34,10 @@ def check_declared(task: Task, stages: Sequence[Stage]) -> None:
         raise UserError(
             f"stages {shares}", f"their shares add up to {whole:g}", "give each its part of the run, 1 in all"
         )
+    _check_parts(task)
     for stage in stages:
         _check_names(task, stage)
+        _check_trained(task, stage)
     own = task.model.generator
     task.model.generator = copy.deepcopy(own).eval()  # so that what goes through it here leaves nothing in it
     try:
@@ -57,6 +62,32 @@ def _check_names(task: Task, stage: Stage) -> None:
         raise UserError(f"stage {stage.name}", "reads no stream", "name one that is labelled or unlabelled")
     if stage.discriminators and not stage.unlabelled:
         raise UserError(f"stage {stage.name}", "has discriminators but nothing unlabelled", "name a stream for them")
+
+
+def _check_parts(task: Task) -> None:
+    parts, modules = task.model.generator_parts, dict(task.model.generator.named_modules())
+    for name, part in parts.items():
+        what = f"part {name} of the generator"
+        if not name or name not in modules:
+            raise UserError(what, "is none of its submodules", did_you_mean(name, [n for n in modules if n]))
+        if outer := next((other for other in parts if name.startswith(f"{other}.")), None):
+            raise UserError(what, f"is inside of part {outer}", "declare one of them")
+        if not 0 < part.lr_factor < math.inf:
+            raise UserError(what, f"has lr_factor {part.lr_factor:g}", "give more than zero, or freeze it")
+
+
+def _check_trained(task: Task, stage: Stage) -> None:
+    """A stage trains parts that there are, and at least one parameter."""
+    parts, what = task.model.generator_parts, f"stage {stage.name}"
+    for name in stage.trains or ():
+        if name not in parts:
+            remedy = did_you_mean(name, parts) if parts else "declare it in the model's generator_parts"
+            raise UserError(what, f"trains {name}, which is no part of the generator", remedy)
+        if parts[name].frozen:
+            raise UserError(what, f"trains {name}, which is frozen", "leave it out, or do not freeze it")
+    learning = learning_parts(parts, stage.trains)
+    if not any(part_of(parameter, parts) in learning for parameter, _ in task.model.generator.named_parameters()):
+        raise UserError(what, "trains nothing", "name a part with parameters in trains, or freeze less")
 
 
 def _check_weights(task: Task, stage: Stage) -> None:

@@ -48,7 +48,11 @@ class Engine(Protocol):
         """Add the loss's gradients; by the time of ``step`` they are averaged over workers."""
 
     def step(self) -> None:
-        """One optimizer update; gradients are zero afterwards."""
+        """One optimizer update; gradients are zero afterwards.
+
+        A parameter that requires gradients but has none is updated with zeros. A group of the optimizer that requires
+        no gradients is left alone: weights, moments and count of updates.
+        """
 
     def set_lr_factor(self, factor: float) -> None:
         """Multiply the initial learning rates."""
@@ -76,6 +80,9 @@ class TorchEngine:
         (loss * self._loss_scale.scale if self._loss_scale else loss).backward()
 
     def step(self) -> None:
+        for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         finish_gradients(self.optimizer, self.updates, self._loss_scale)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """The adversarial step, as in the paper: discriminators learn, the rule decides, generators learn."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -12,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aign.data.streams import Sample, joined, rows
 from aign.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from aign.tasks.base import Task
-from aign.tasks.parts import Discriminator, Factors, Terms
+from aign.tasks.parts import Discriminator, Factors, GeneratorPart, Terms
 from aign.tasks.stages import Stage
 from aign.training.batch_norm import without_statistics
 from aign.training.config import TrainingConfig
 from aign.training.engine import Engine
+from aign.training.learning import REST, only_learning
 from aign.training.precision import HALF_GRADIENT_SCALE, Precision, in_precision
 from aign.training.workers import mean_over_workers
 
@@ -66,6 +67,17 @@ class Engines:
     generator: Engine
     discriminators: Engine | None
 
+    @contextmanager
+    def learning(self, task: Task, stage: Stage) -> Iterator[None]:
+        """While it lasts, only what a stage trains can learn: parts of the generator, and discriminators."""
+        with ExitStack() as stack:
+            stack.enter_context(only_learning(self.generator.module, task.model.generator_parts, stage.trains))
+            if self.discriminators is not None:
+                networks = self.discriminators.module
+                each = {name: GeneratorPart() for name, _ in networks.named_children()}
+                stack.enter_context(only_learning(networks, each, (*stage.discriminators, REST)))
+            yield
+
 
 def adversarial_step(
     task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int, done: float = 0.0
@@ -74,6 +86,13 @@ def adversarial_step(
 
     ``done`` is the fraction of the run that is done.
     """
+    with engines.learning(task, stage):
+        return _learn(task, engines, stage, batch, config, step, done)
+
+
+def _learn(
+    task: Task, engines: Engines, stage: Stage, batch: Batch, config: TrainingConfig, step: int, done: float
+) -> tuple[Terms, int]:
     generator, discriminators = engines.generator.module, engines.discriminators
     parts = batch.split()
     # one forward serves both phases; of several parts it would keep all graphs in memory
@@ -143,7 +162,12 @@ def glance(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred
 
 
 def discriminator_terms(
-    task: Task, stage: Stage, networks: nn.Module, batch: Batch, inferred: Factors | None, config: TrainingConfig
+    task: Task,
+    stage: Stage,
+    networks: nn.Module,
+    batch: Batch,
+    inferred: Factors | None,
+    config: TrainingConfig,
 ) -> Terms:
     """-log D(M) - log(1 - D(G(x))) for each discriminator; inferred and remembered go through in one pass."""
     assert inferred is not None, f"stage {stage.name} has discriminators but no unlabelled data"

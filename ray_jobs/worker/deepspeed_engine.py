@@ -73,8 +73,12 @@ class DeepSpeedEngine:
         self._parameters = dict(self.module.named_parameters())
         self._loss_scale = LossScale() if self.updates.scale_loss else None
         self._average = Average(self.updates.ema, self._own_weights()) if self.updates.ema else None
+        self._withheld: list[tuple[Tensor, Tensor | None]] = []
         if zero_stage == 0:  # the optimizer steps on the parameters themselves, with gradients of all workers
             optimizer.register_step_pre_hook(lambda *_: finish_gradients(optimizer, self.updates, self._loss_scale))
+        else:
+            optimizer.register_step_pre_hook(self._withhold_gradients)
+            optimizer.register_step_post_hook(self._restore_gradients)
 
     def backward(self, loss: Tensor) -> None:
         if self.zero_stage:  # as DeepSpeed's own forward does: else stage 3 replaces gradients instead of adding them
@@ -86,11 +90,33 @@ class DeepSpeedEngine:
         self._engine.backward(loss)
 
     def step(self) -> None:
+        for names, group in zip(self._groups, self.optimizer.param_groups, strict=True):
+            group["at_rest"] = not any(self._parameters[name].requires_grad for name in names)
         self._engine.step()
+        self._clear_gradients()
         if self._loss_scale and self.zero_stage:
             self._loss_scale.update(finite=not self._engine.optimizer.overflow)
         if self._average:
             self._average.update(self._own_weights())
+
+    def _withhold_gradients(self, optimizer: Optimizer, *_: Any) -> None:
+        """Sharded optimizers are given zeros for groups at rest, on which moments would decay and weights move on."""
+        flats = [flat for group in optimizer.param_groups if group["at_rest"] for flat in group["params"]]
+        self._withheld = [(flat, flat.grad) for flat in flats]
+        for flat in flats:
+            flat.grad = None
+
+    def _restore_gradients(self, *_: Any) -> None:
+        for flat, gradient in self._withheld:  # offloaded ones are buffers that DeepSpeed goes on using
+            flat.grad = gradient
+
+    def _clear_gradients(self) -> None:
+        """Buffers that DeepSpeed keeps from one step to the next, so that a parameter without a gradient has zeros."""
+        if self.zero_stage == 3:
+            self._engine.optimizer.grad_partitions_flat_buffer.zero_()
+        for _, flat in self._flats() if self.zero_stage else ():
+            if flat.grad is not None:
+                flat.grad.zero_()
 
     def set_lr_factor(self, factor: float) -> None:
         for group, lr in zip(self.optimizer.param_groups, self._initial_lrs, strict=True):

@@ -13,7 +13,7 @@ LATENTS = 5
 def make_vae():
     def make_vae(size=(3, 16, 16)):
         torch.manual_seed(0)
-        return VAE(size, latent_size=LATENTS, width=4, likelihood=make_likelihood("normal", size, scale=1.0, pace=1.0))
+        return VAE(size, latent_size=LATENTS, width=4, likelihood=make_likelihood("normal", size, scale=1.0))
 
     return make_vae
 

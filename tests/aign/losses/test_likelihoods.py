@@ -26,7 +26,7 @@ def residual(rng):
 
 @pytest.mark.parametrize("distribution", AT_THE_START)
 def test_every_coefficient_has_parameters_and_starts_as_said(distribution, residual):
-    likelihood = make_likelihood(distribution, SIZE, scale=0.1, pace=10.0)
+    likelihood = make_likelihood(distribution, SIZE, scale=0.1)
     shaped = distribution in ("student-t", "general")
     assert [p.shape for p in likelihood.parameters()] == [SIZE] * (1 + shaped)
     torch.testing.assert_close(likelihood(residual), AT_THE_START[distribution](residual), atol=1e-5, rtol=1e-5)
@@ -40,7 +40,7 @@ def test_every_coefficient_has_parameters_and_starts_as_said(distribution, resid
 @pytest.mark.parametrize("distribution", AT_THE_START)
 def test_residuals_of_another_size_are_refused(distribution, residual):
     with pytest.raises(ValueError, match="made for"):
-        make_likelihood(distribution, SIZE, scale=0.1, pace=1.0)(residual[..., 1:])
+        make_likelihood(distribution, SIZE, scale=0.1)(residual[..., 1:])
 
 
 def test_student_t_learns_the_distribution_of_each_coefficient():
@@ -70,20 +70,7 @@ def test_student_t_stays_finite(latent, residual):
     assert all(p.grad.isfinite().all() for p in loss.parameters())
 
 
-@pytest.mark.parametrize("kind", ["student-t", "general"])
-def test_pace_is_how_many_times_farther_a_step_goes(kind, residual):
-    def after_a_step(pace, lr):
-        loss = make_likelihood(kind, SIZE, scale=0.1, pace=pace)
-        optimizer = torch.optim.Adam(loss.parameters(), lr=lr)
-        loss(residual).sum().backward()
-        optimizer.step()
-        loss(residual)
-        return loss.latest
-
-    torch.testing.assert_close(after_a_step(10.0, 0.01), after_a_step(1.0, 0.1), atol=1e-5, rtol=1e-4)
-
-
-def test_pace_does_not_change_the_start():
-    loss = AdaptiveLoss(SIZE, each="coefficient", alpha=AdaptiveAlpha(0, 3, 1), scale=AdaptiveScale(0.01), pace=30)
+def test_alpha_and_scale_begin_where_they_are_told_to():
+    loss = AdaptiveLoss(SIZE, each="coefficient", alpha=AdaptiveAlpha(0, 3, 1), scale=AdaptiveScale(0.01))
     torch.testing.assert_close(loss.alpha(), torch.ones(SIZE))
     torch.testing.assert_close(loss.scale(), torch.full(SIZE, 0.01))

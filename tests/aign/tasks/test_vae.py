@@ -38,7 +38,7 @@ def task(vae_run):
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_overfits_one_tiny_batch(distribution, vae_run):
-    run = vae_run(distribution=distribution, width=8, latent_size=16, batch_size=4, pace=5.0)
+    run = vae_run(distribution=distribution, width=8, latent_size=16, batch_size=4, likelihood_lr_factor=5.0)
     task, batch, terms = train_on_one_batch(run, 120)
     observed = batch.unlabelled["observed"]
     with torch.no_grad():

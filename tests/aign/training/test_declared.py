@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from aign.errors import UserError
+from aign.tasks.parts import GeneratorPart
 from aign.training.declared import check_declared
 from aign.training.loop import evaluate
 from aign.training.run_config import RunConfig
@@ -59,6 +60,41 @@ def test_a_stage_that_reads_nothing(task):
 def test_a_renderer_that_learns(task, monkeypatch):
     monkeypatch.setattr(task.model, "renderer", nn.Sequential(task.model.renderer, nn.Linear(2, 2)))
     assert refused(task, task.objective.stages)
+
+
+@pytest.fixture
+def with_parts(task, monkeypatch):
+    def with_parts(**parts):
+        declared = {name.replace("_", "."): part for name, part in parts.items()}
+        monkeypatch.setattr(type(task.model), "generator_parts", declared)
+        return task
+
+    return with_parts
+
+
+@pytest.mark.parametrize(
+    ("parts", "value", "remedy"),
+    [
+        ({"haed": GeneratorPart()}, "part haed of the generator", "did you mean head?"),
+        ({"head": GeneratorPart(), "head_linear": GeneratorPart()}, "part head.linear of the generator", None),
+        ({"head": GeneratorPart(lr_factor=0.0)}, "part head of the generator", None),
+    ],
+)
+def test_parts_that_are_not_there_or_overlap_or_never_learn(parts, value, remedy, task, with_parts):
+    error = refused(with_parts(**parts), task.objective.stages)
+    assert error.value == value
+    assert remedy in (None, error.remedy)
+
+
+@pytest.mark.parametrize(
+    ("trains", "remedy"), [(("haed",), "did you mean head?"), (("stem",), None), (("blocks", "stem"), None), ((), None)]
+)
+def test_stages_that_train_what_cannot_learn(trains, remedy, task, with_parts):
+    with_parts(head=GeneratorPart(), stem=GeneratorPart(frozen=True), blocks=GeneratorPart())
+    check_declared(task, changed(task, trains=("head", "blocks")))
+    error = refused(task, changed(task, trains=trains))
+    assert error.value == "stage self-supervised"
+    assert remedy in (None, error.remedy)
 
 
 def test_shapes_that_do_not_fit(task, monkeypatch):

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from aign.errors import UserError
 from aign.memories import Memory
-from aign.tasks.parts import Discriminator
+from aign.tasks.parts import Discriminator, GeneratorPart
 from aign.training.engine import TorchEngine
 from aign.training.loop import draw_batch
 from aign.training.step import adversarial_step, frozen, infer, logits_of_inferred, total
@@ -208,6 +208,22 @@ def test_r1_is_a_term_of_its_own_and_changes_what_discriminators_learn(toy_step)
     terms, _ = adversarial_step(**penalised)
     assert terms["r1/z"] > 0
     assert not same(*(weights_of(a["engines"].discriminators) for a in (plain, penalised)))
+
+
+@pytest.mark.parametrize("trains", [None, ("linear",)])
+def test_a_stage_trains_the_parts_and_discriminators_that_it_names(trains, toy_step, monkeypatch):
+    arguments = toy_step()
+    engines, model = arguments["engines"], arguments["task"].model
+    monkeypatch.setattr(type(model), "generator_parts", {"linear": GeneratorPart()})
+    stage = replace(arguments["stage"], trains=trains, weights={"reconstruction": 1.0})
+    before = weights_of(engines.generator), weights_of(engines.discriminators)
+    adversarial_step(**arguments | {"stage": stage})
+    assert not same(weights_of(engines.generator), before[0])
+    assert same(weights_of(engines.discriminators), before[1])
+    with engines.learning(arguments["task"], stage):
+        assert not any(parameter.requires_grad for parameter in engines.discriminators.module.parameters())
+        assert all(parameter.requires_grad for parameter in engines.generator.module.parameters())
+    assert all(parameter.requires_grad for parameter in engines.discriminators.module.parameters())
 
 
 @pytest.mark.parametrize("present", [("labelled", "unlabelled"), ("labelled",), ("unlabelled",)])

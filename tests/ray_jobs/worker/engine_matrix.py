@@ -49,8 +49,9 @@ class Result:
 
     def loss_gap(self, other: "Result") -> float:
         """Largest difference of a loss term at any step."""
-        a, b = (torch.tensor(r.about["losses"], dtype=torch.float64) for r in (self, other))
-        return (a - b[-len(a) :]).abs().max().item()
+        own = self.about["losses"]
+        steps = zip(own, other.about["losses"][-len(own) :], strict=True)
+        return max(abs(a - b) for pair in steps for a, b in zip(*pair, strict=True))
 
     def infers_like(self, other: "Result") -> bool:
         """Whether the averaged generators infer the same, beside rounding."""

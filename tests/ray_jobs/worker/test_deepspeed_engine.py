@@ -2,8 +2,9 @@
 
 import pytest
 
+from aign.training.learning import part_of
 from tests.ray_jobs.worker.engine_matrix import BUFFERS, MOMENTS, NUM_WORKERS, WEIGHTS, labels, result, train_all
-from tests.ray_jobs.worker.engine_worker import CASES, CONTINUED, cases
+from tests.ray_jobs.worker.engine_worker import CASES, CONTINUED, PARTS, cases
 
 pytestmark = pytest.mark.long
 
@@ -22,6 +23,14 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_the_rule_takes_all_its_branches(case, trained):
     assert set(trained(1, case, "plain").about["decisions"]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts_learn_by_stage(case, trained):
+    updates = trained(1, case, "plain").engines["generator"].meta["updates"]
+    for part, how in PARTS[case].items():
+        assert len({count for name, count in updates.items() if part_of(name, [part])}) == int(not how.frozen)
+    assert len(set(updates.values())) == 2  # of what the second stage trains, and of the rest
 
 
 @pytest.mark.parametrize(("num_workers", "case", "label"), [arm for arm in ARMS if arm[1] not in HALF])
