@@ -21,7 +21,10 @@ MakeEngine = Callable[[nn.Module, Optimizer, Updates], Engine]
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """Networks that one optimizer trains against the other player's."""
+    """Networks that one optimizer trains against the other player's.
+
+    ``TrainingConfig`` says how often it is updated (``generator_updates``) and penalised (``penalty_weight``).
+    """
 
     name: str
     network: nn.Module

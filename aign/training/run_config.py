@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired
 
@@ -10,13 +10,13 @@ from typing_extensions import TypedDict
 
 from aign.compression.plan import Compression
 from aign.compression.task import compressed
-from aign.errors import UserError, did_you_mean
+from aign.errors import NotTrainable, UserError, did_you_mean
 from aign.options import changeable
 from aign.seeding import generator_alone
 from aign.stored import read_json, with_tuples
 from aign.tasks import TASKS
 from aign.tasks.base import Task, TaskKind
-from aign.tasks.stages import Preset, num_parts
+from aign.tasks.stages import Preset, Stage, num_parts
 from aign.training.config import TrainingConfig
 from aign.training.declared import check_declared
 
@@ -45,6 +45,16 @@ class RunConfig:
     """RUN@STEP, the checkpoint whose weights a job began with; None: fresh ones."""
     compression: Compression | None = None
     """What a trained network is compressed to; None: one is trained."""
+
+    def __post_init__(self) -> None:
+        if self.training.r1_every != 1 and not any(stage.discriminators for stage in self._stages):
+            reason = f"no effect, no stage of this {self.task} run has discriminators"
+            raise NotTrainable(f"r1_every = {self.training.r1_every}", reason, "leave it out")
+
+    @property
+    def _stages(self) -> Sequence[Stage]:
+        """Those of the task; a compression has its own, of the same discriminators."""
+        return find_task(self.task).objective.plan(self.options)
 
     @classmethod
     def of(cls, task: str, preset: str | None = None, **changes: Any) -> "RunConfig":
@@ -115,7 +125,7 @@ class RunConfig:
 
     def check_batch(self, num_workers: int) -> None:
         """Raises UserError unless each stream has an equal part of the batch, and each worker a portion of it."""
-        parts = num_parts(find_task(self.task).objective.plan(self.options))
+        parts = num_parts(self._stages)
         size = self.training.batch_size
         if size % parts:
             raise UserError(

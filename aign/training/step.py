@@ -102,7 +102,7 @@ def _learn(
     if discriminators is not None and stage.discriminators:
         for part in parts:
             _, unlabelled = inferred or glance(generator, part, config.precision)
-            terms = discriminator_terms(task, stage, discriminators.module, part, unlabelled, config)
+            terms = discriminator_terms(task, stage, discriminators.module, part, unlabelled, config, step)
             discriminators.backward(part.weight * total(terms, {name: 1.0 for name in terms}))
             adversarial = added(adversarial, terms, part.weight / batch.weight)
         discriminators.step()
@@ -168,21 +168,25 @@ def discriminator_terms(
     batch: Batch,
     inferred: Factors | None,
     config: TrainingConfig,
+    step: int,
 ) -> Terms:
     """-log D(M) - log(1 - D(G(x))) for each discriminator; inferred and remembered go through in one pass."""
     assert inferred is not None, f"stage {stage.name} has discriminators but no unlabelled data"
+    penalty = config.penalty_weight(step)
     terms = {}
     for name in stage.discriminators:
         sees = task.discriminators[name].sees
-        remembered = sees(batch.remembered[name]).detach().requires_grad_(config.r1 > 0)
+        remembered = sees(batch.remembered[name]).detach().requires_grad_(penalty > 0)
         imagined = sees(inferred).detach()
         network = networks.get_submodule(name)
         logits = in_precision(config.precision, network, torch.cat([remembered, imagined]))
         real, fake = logits.split([len(remembered), len(imagined)])
         terms[f"discriminator/{name}"] = discriminator_loss(real, fake, config.adversarial_loss)
-        if config.r1 > 0:
+        if penalty > 0:
             scale = HALF_GRADIENT_SCALE if config.precision == "fp16" else 1.0
-            terms[f"r1/{name}"] = 0.5 * config.r1 * r1_penalty(real, remembered, scale)
+            terms[f"r1/{name}"] = 0.5 * penalty * r1_penalty(real, remembered, scale)
+        elif config.r1 > 0:  # so that the mean of what is recorded is that of the penalty
+            terms[f"r1/{name}"] = real.new_zeros(())
     return terms
 
 

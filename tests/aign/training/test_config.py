@@ -48,13 +48,21 @@ def test_ratio_updates_the_generator_every_third_step():
     assert [config.generator_updates(step, 9.0, 9.0) for step in range(7)] == [0, 0, 1, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "ratio", "log_every", "evaluate_every", "checkpoint_every"])
+def test_a_lazy_penalty_weighs_as_much_over_the_run():
+    config = TrainingConfig(r1=0.5, r1_every=4)
+    assert [config.penalty_weight(step) for step in range(9)] == [2.0, 0, 0, 0, 2.0, 0, 0, 0, 2.0]
+    assert {TrainingConfig(r1=0.5).penalty_weight(step) for step in range(9)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    "name", ["steps", "batch_size", "ratio", "r1_every", "log_every", "evaluate_every", "checkpoint_every"]
+)
 def test_numbers_below_one_are_refused_by_name(name):
     with pytest.raises(UserError, match=f"{name} = 0: "):
         TrainingConfig(**{name: 0})
 
 
-@pytest.mark.parametrize("option", ["ratio"])
+@pytest.mark.parametrize("option", ["ratio", "r1_every"])
 def test_an_option_without_effect_is_refused(option):
     with pytest.raises(UserError) as error:
         TrainingConfig(**{option: 2})

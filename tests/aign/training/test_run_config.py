@@ -37,6 +37,7 @@ def test_json_and_back(task, preset):
         (("pse",), {}, "'pse'.*did you mean pose?"),
         (("pose", "aing"), {}, "'aing'.*did you mean aign?"),
         (("pose",), {"widht": 3}, "widht: not an option of pose; did you mean width?"),
+        (("pose",), {"r1_every": 16, "adversarial_weight": 0.0}, "r1_every = 16: "),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest_known(arguments, changes, message):

@@ -210,6 +210,18 @@ def test_r1_is_a_term_of_its_own_and_changes_what_discriminators_learn(toy_step)
     assert not same(*(weights_of(a["engines"].discriminators) for a in (plain, penalised)))
 
 
+def test_a_lazy_penalty_is_many_times_that_of_every_step_and_zero_between(toy_step):
+    found = {}
+    for name, step, every in (("every step", 2, 1), ("lazy", 2, 2), ("between", 1, 2), ("without", 1, 1)):
+        arguments = toy_step(r1=0.0 if name == "without" else 5.0, r1_every=every) | {"step": step}
+        terms, _ = adversarial_step(**arguments)
+        found[name] = terms.get("r1/z"), weights_of(arguments["engines"].discriminators)
+    assert found["lazy"][0] == 2 * found["every step"][0] > 0
+    assert found["between"][0] == 0
+    assert same(found["between"][1], found["without"][1])
+    assert not same(found["lazy"][1], found["every step"][1])
+
+
 @pytest.mark.parametrize("trains", [None, ("linear",)])
 def test_a_stage_trains_the_parts_and_discriminators_that_it_names(trains, toy_step, monkeypatch):
     arguments = toy_step()
