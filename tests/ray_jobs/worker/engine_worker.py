@@ -32,7 +32,7 @@ from ray_jobs.runs.checkpoints import Checkpoint, write_checkpoint
 from ray_jobs.worker.deepspeed_engine import DeepSpeedEngine
 from tests.own_networks import with_own_networks
 
-STEPS = {"quick": 12, "small": 30, "full": 30}
+STEPS = {"quick": 9, "small": 30, "full": 30}
 """By size of the comparison: quick ones are for tests, full ones have the task's networks at their full widths."""
 ROUNDING = 2.0**-24
 """Relative change of every weight that shows how far one rounding error is carried."""
@@ -60,7 +60,7 @@ CASES = {
     "recompute, offload": RULE | {"theta_d": 0.6747, "theta_g": 0.7795},
     "batch norm, accumulate": RULE
     | OPTIONS
-    | {"generator": "heatmap", "accumulate": 2, "lr_schedule": "linear", "theta_d": 0.7838, "theta_g": 0.662},
+    | {"generator": "heatmap", "accumulate": 2, "lr_schedule": "linear", "theta_d": 0.7832, "theta_g": 0.7038},
     "bf16": RULE | {"precision": "bf16"},
     "fp16": RULE | {"precision": "fp16"},
 }
