@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from aign.errors import UserError
@@ -83,14 +84,14 @@ def sweep_page(
     if best_at_each := front(sweep, records):
         parts += [page.heading(f"best at each {sweep.options.cost}"), _front_table(sweep, best_at_each)]
     for title, png in drawings.items():
-        parts += [page.heading(title), f"<div class=plot>{page.picture(title, png)}</div>"]
+        parts += [page.heading(title), page.plot_picture(title, png)]
     with contextlib.suppress(StoreAway):  # all else is here, so the report follows later without these
         if done and (test := tested(sweep, done[0])):
             parts += [page.heading(f"trial {done[0].trial:03d} on the test split"), measured(test)]
         if newest := _pictures(sweep, done):
             parts += [page.heading("pictures"), page.pictures(newest)]
-    trials = table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g")
-    parts += [page.heading("all trials"), f"<div class=scroll>{trials}</div>", *left_out(skipped)]
+    trials = Markup(table(records).to_html(index=False, border=0, na_rep="", float_format="%.4g"))  # escapes text
+    parts += [page.heading("all trials"), page.framed(trials), *left_out(skipped)]
     return page.page(sweep.job.name, parts)
 
 
