@@ -1,6 +1,8 @@
 """What is made once: fetched by other machines, whole or not at all, and errors that a person can mend."""
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -228,3 +230,17 @@ def test_a_machine_without_room_is_told(machine, monkeypatch, tmp_path):
     machine("head").parent.touch()
     with pytest.raises(CacheError, match=r"cannot hold what is made once .*; make room there"):
         made_once("a", Made())
+
+
+@pytest.mark.parametrize("store", ["file"], indirect=True)
+def test_a_disk_that_is_full_while_it_fetches_is_named(kept, machine, monkeypatch):
+    own = machine("worker")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr("aign.storage.local.shutil.copyfile", full)
+    with pytest.raises(CacheError) as raised:
+        made_once("a", lambda _: pytest.fail("made in vain"))
+    assert own in raised.value.value.parents or own == raised.value.value
+    assert not list(raised.value.value.glob("*.partial"))
