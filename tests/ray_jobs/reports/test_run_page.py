@@ -22,7 +22,7 @@ def text():
 def test_it_says_what_was_measured_and_what_it_cost(interrupted, text):
     found = text(run_page(read_run(interrupted), price=100.0))
     assert found.count("finished after 40 steps") == 1
-    assert "Measured on generated bodies: test clips, 64 samples." in found
+    assert "Measured on generated bodies, validation split, 64 samples." in found
     assert "torso aligned mm 80.0 120.0" in found
     assert "0.04 worker-hours" in found
     assert "0.02 GPU-hours" in found
