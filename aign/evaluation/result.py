@@ -1,7 +1,7 @@
 """The metrics of an evaluation, with what they were measured on. Imported by processes that have no need of PyTorch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +36,29 @@ class Summary:
         metrics = by_owner.pop("")
         num_samples = len(next(iter(measured.values())))
         return cls(num_samples=num_samples, metrics=metrics, floors=by_owner)
+
+    @classmethod
+    def of_groups(cls, measured: Mapping[str, Any], group: Any, names: Sequence[str], of: str) -> "Summary":
+        """Means of each group, and as metrics the means of those, so that every group counts the same.
+
+        ``group`` (samples,) has the index into ``names`` of each sample; ``of`` says what the groups are.
+        """
+        parts = {
+            names[index]: cls.of_means({name: values[group == index] for name, values in measured.items()})
+            for index in sorted(set(group.tolist()))
+        }
+        some = next(iter(parts.values()))
+        return cls(
+            num_samples=len(group),
+            metrics=_averages([part.metrics for part in parts.values()]),
+            floors={floor: _averages([part.floors[floor] for part in parts.values()]) for floor in some.floors},
+            groups={name: part.metrics for name, part in parts.items()},
+            notes=f"macro mean over {of}",
+        )
+
+
+def _averages(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,17 @@ from torch.nn.functional import softplus
 from aign.errors import UserError
 from aign.losses.density import Density
 from aign.losses.robust import Floats, rho
-from aign.losses.schedules import AdaptiveAlpha, AdaptiveScale, Alpha, Fixed, Scale, check_scale
+from aign.losses.schedules import (
+    AdaptiveAlpha,
+    AdaptiveScale,
+    Alpha,
+    Fixed,
+    Scale,
+    Schedule,
+    check_scale,
+    parse_alpha,
+    parse_scale,
+)
 
 Each = Literal["tensor", "channel", "coefficient"]
 
@@ -138,3 +148,19 @@ def learnt_scale(latent: Tensor, start: float, floor: float) -> Tensor:
 def widened(latent: Tensor) -> Tensor:
     """Float32 at least."""
     return latent.to(torch.promote_types(latent.dtype, torch.float32))
+
+
+def robust_loss(alpha: str, scale: str) -> AdaptiveLoss:
+    """The loss of two options as a command line spells them; its slope is at most 1 where nothing is learnt.
+
+    Raises UserError for a spelling that means nothing, and for an alpha that excludes the scale.
+    """
+    parsed_alpha, parsed_scale = parse_alpha(alpha), parse_scale(scale)
+    scheduled = isinstance(parsed_alpha, Schedule) and isinstance(parsed_scale, Schedule)
+    return AdaptiveLoss(alpha=parsed_alpha, scale=parsed_scale, times_scale=scheduled)
+
+
+def one_spelling(alpha: str, scale: str) -> tuple[str, str]:
+    """The same two options, each schedule in the one spelling it has. Raises UserError as ``robust_loss`` does."""
+    robust_loss(alpha, scale)
+    return str(parse_alpha(alpha)), str(parse_scale(scale))

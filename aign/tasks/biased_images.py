@@ -29,8 +29,8 @@ from aign.evaluation.image import psnr_db, ssim
 from aign.evaluation.judges import check_judge, learn_judge
 from aign.evaluation.result import Summary
 from aign.generators.images import Upsampling, WithDecoder, initialise
-from aign.losses.adaptive import AdaptiveLoss
-from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
+from aign.losses.adaptive import one_spelling, robust_loss
+from aign.losses.schedules import Scheduled
 from aign.memories import Memory
 from aign.options import Blocks, Changeable, Channels, Weight, check_effect, make_absolute
 from aign.renderers.image import HandedOn
@@ -126,20 +126,13 @@ class BiasedImageConfig(ImageOptions):
         if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
             remedy = 'write "Old == 1", "Old == -1" or "Old == 0"'
             raise NotTrainable(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
-        for name, parse in (("alpha", parse_alpha), ("scale", parse_scale)):
-            object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
-        self.reconstruction_loss()
+        for name, spelling in zip(("alpha", "scale"), one_spelling(self.alpha, self.scale), strict=True):
+            object.__setattr__(self, name, spelling)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the images' table that decide what is observed of an image."""
         return ()
-
-    def reconstruction_loss(self) -> AdaptiveLoss:
-        """The robust loss of pixels' residuals. Raises UserError for an alpha that excludes the scale."""
-        alpha, scale = parse_alpha(self.alpha), parse_scale(self.scale)
-        scheduled = isinstance(alpha, Schedule) and isinstance(scale, Schedule)
-        return AdaptiveLoss(alpha=alpha, scale=scale, times_scale=scheduled)
 
 
 class BiasedImageData(Data):
@@ -199,7 +192,8 @@ class BiasedImageModel(Model):
             self.renderer = HandedOn()
         if config.initial_variance:
             initialise(self.generator, config.initial_variance)
-        self.generator.reconstruction_loss = config.reconstruction_loss()  # learnt with the generator, if it is learnt
+        # in the generator, because what it learns is learnt with it
+        self.generator.reconstruction_loss = robust_loss(config.alpha, config.scale)
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -40,8 +40,8 @@ from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, tors
 from aign.evaluation.pose_picture import draw_poses
 from aign.evaluation.result import Summary
 from aign.generators.pose import HeatmapLifter, ResidualLifter, Rotation
-from aign.losses.adaptive import AdaptiveLoss
-from aign.losses.schedules import Schedule, Scheduled, parse_alpha, parse_scale
+from aign.losses.adaptive import one_spelling, robust_loss
+from aign.losses.schedules import Scheduled
 from aign.memories import Memory, balanced
 from aign.options import Blocks, CheckedOptions, Fraction, ImageSize, Units, Weight
 from aign.renderers.skeleton import Skeleton, kinematic_chain
@@ -122,15 +122,8 @@ class PoseConfig(CheckedOptions):
             raise NotTrainable(f"discriminators = {self.discriminators}", "one is named twice", "name each once")
         if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
             raise NotTrainable(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
-        for name, parse in (("alpha", parse_alpha), ("scale_px", parse_scale)):
-            object.__setattr__(self, name, str(parse(str(getattr(self, name)))))  # one spelling for one schedule
-        self.reprojection_loss()
-
-    def reprojection_loss(self) -> AdaptiveLoss:
-        """The robust loss of reprojection residuals, px. Raises UserError for an alpha that excludes the scale."""
-        alpha, scale = parse_alpha(self.alpha), parse_scale(self.scale_px)
-        scheduled = isinstance(alpha, Schedule) and isinstance(scale, Schedule)
-        return AdaptiveLoss(alpha=alpha, scale=scale, times_scale=scheduled)
+        for name, spelling in zip(("alpha", "scale_px"), one_spelling(self.alpha, self.scale_px), strict=True):
+            object.__setattr__(self, name, spelling)
 
 
 SUPERVISION = {
@@ -259,7 +252,8 @@ class PoseModel(Model):
             self.generator: nn.Module = HeatmapLifter(**sizes)
         else:
             self.generator = ResidualLifter(**sizes, num_blocks=config.num_blocks)
-        self.generator.reprojection_loss = config.reprojection_loss()  # learnt with the generator, if it is learnt
+        # in the generator, because what it learns is learnt with it
+        self.generator.reprojection_loss = robust_loss(config.alpha, config.scale_px)
 
     def fit(self, data: PoseData) -> None:
         """Principal components of all poses of pairs and memories."""
@@ -396,36 +390,19 @@ class PoseEvaluator(Evaluator):
         }
 
     def summarize(self, measured: dict[str, Tensor]) -> Summary:
-        """Means per action, and their macro mean."""
-        if "seen" not in measured:
-            return self._summary(measured)
-        seen = measured["seen"]
-        own = {name: values for name, values in measured.items() if name != "seen"}
-        summary, others = (self._summary({n: v[part] for n, v in own.items()}) for part in (seen, ~seen))
-        notes = f"{summary.notes}, transductive; inductive: {others.num_samples} samples of clips never seen"
-        return replace(summary, inductive=others.metrics, notes=notes)
+        """Means of each action, and their macro mean."""
+        action, seen = measured["action"], measured.get("seen")
+        errors = {name: values for name, values in measured.items() if name not in ("action", "seen")}
 
-    def _summary(self, measured: dict[str, Tensor]) -> Summary:
-        actions = measured["action"]
-        names = [name for name in measured if name != "action"]
-        table = torch.stack([measured[name].double() for name in names])
-        groups = {
-            self._action(int(a)): dict(zip(names, table[:, actions == a].mean(1).tolist(), strict=True))
-            for a in actions.unique().tolist()
-        }
-        average = {name: sum(group[name] for group in groups.values()) / len(groups) for name in names}
-        learnt = [name for name in names if "/" not in name]
-        floors = {
-            floor: {name.split("/")[1]: average[name] for name in names if name.startswith(floor + "/")}
-            for floor in ("mean pose", "flat lift")
-        }
-        return Summary(
-            num_samples=len(actions),
-            metrics={name: average[name] for name in learnt},
-            floors=floors,
-            groups={action: {name: group[name] for name in learnt} for action, group in groups.items()},
-            notes="macro mean over actions",
-        )
+        def summary(part: Any = ...) -> Summary:
+            chosen = {name: values[part] for name, values in errors.items()}
+            return Summary.of_groups(chosen, action[part], self.metadata["actions"], "actions")
+
+        if seen is None:
+            return summary()
+        own, others = summary(seen), summary(~seen)
+        notes = f"{own.notes}, transductive; inductive: {others.num_samples} samples of clips never seen"
+        return replace(own, inductive=others.metrics, notes=notes)
 
     def picture(self, inferred: Factors, samples: Sample) -> Figure:
         count = min(PICTURED, rows(inferred))
@@ -448,9 +425,6 @@ class PoseEvaluator(Evaluator):
             if truth
             else (),
         )
-
-    def _action(self, index: int) -> str:
-        return self.metadata["actions"][index]
 
     def _recall(self, count: int) -> Tensor | None:
         """Some remembered poses, (count, joints, 3) in mm under random cameras; a restored task has none."""
