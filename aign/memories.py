@@ -18,7 +18,7 @@ class Memory:
     """A collection of remembered samples. Bias the memories, and the imagination is biased.
 
     ``samples`` are named tensors with one row a memory; ``bias`` says in words which selection of the world they
-    are; ``weights`` (optional, one a memory) says how often each is remembered. ``dress`` gives a drawn memory what
+    are; ``weights`` (optional, one a memory) says how often each is remembered. ``augment`` gives a drawn memory what
     it lacks to be seen as inferred factors are (a random camera, say): it gets the rows and random numbers (batch,
     ``num_random``) in [0, 1).
 
@@ -31,10 +31,10 @@ class Memory:
         *,
         bias: str,
         weights: Tensor | None = None,
-        dress: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = None,
+        augment: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = None,
         num_random: int = 0,
     ) -> None:
-        self.samples, self.bias, self.dress, self.num_random = samples, bias, dress, num_random
+        self.samples, self.bias, self.augment, self.num_random = samples, bias, augment, num_random
         if len(self) < MIN_SAMPLES:
             raise UserError(bias, f"selects {len(self)} memories, at least {MIN_SAMPLES} are needed", "widen the bias")
         share = torch.ones(len(self)) if weights is None else weights
@@ -59,7 +59,7 @@ class Memory:
     def load(self, plan: Plan) -> Sample:
         plan = to_device(plan, next(iter(self.samples.values())).device)
         drawn = {name: table[plan["index"]] for name, table in self.samples.items()}
-        return {"factors": self.dress(drawn, plan["random"]) if self.dress else drawn}
+        return {"factors": self.augment(drawn, plan["random"]) if self.augment else drawn}
 
 
 def balanced(groups: Tensor) -> Tensor:

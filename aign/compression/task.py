@@ -19,7 +19,7 @@ from aign.compression.source import Source
 from aign.compression.starts import first_projections
 from aign.compression.students import FEATURES, NETWORK, Projected, Scratch, Student, Teacher, Thin
 from aign.compression.thinning import BACK, copied_thin, take_over
-from aign.data.streams import Sample, Share, Stream, draw
+from aign.data.streams import Sample, Stream, draw
 from aign.evaluation.result import Summary
 from aign.seeding import generator_alone
 from aign.tasks.base import Task
@@ -223,7 +223,7 @@ class CompressedModel(Model):
 def observed_of(streams: Mapping[str, Stream], stage: Stage, count: int, seed: int) -> dict[str, Tensor]:
     """What is observed of the first samples that a stage reads, on a CPU."""
     name = (*stage.unlabelled, *stage.labelled)[0]
-    sample = draw(name, streams[name], count, seed=seed, step=0, share=Share())
+    sample = draw(name, streams[name], count, seed=seed, step=0)
     return {name: values.cpu() for name, values in sample["observed"].items()}
 
 

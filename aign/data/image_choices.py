@@ -26,7 +26,7 @@ from aign.options import Changeable, CheckedOptions, ImageSize, Samples, check_e
 ImageData = Literal["generated", "celeba", "london", "folder", "mnist"]
 WORLD_SEED = 0
 """Images belong to the data, not to a run."""
-NUM_STRANGERS = {"generated": 1200, "mnist": 20_000}
+NUM_FOR_JUDGE = {"generated": 1200, "mnist": 20_000}
 """Drawn faces of another world, or further training digits, for a judge to learn from."""
 NUM_DIGITS = {"train": 20_000, "test": 2_000}
 """Digits that are read; of those of the test files one half is for validation."""
@@ -114,7 +114,7 @@ def choose(images: ImageSet, bias: str) -> ChosenImages:
     )
 
 
-def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet:
+def judge_training_images(data: ImageData, chosen: ChosenImages) -> ImageSet:
     """Images of people that no network is trained on, for a judge to learn from.
 
     Faces are drawn for it, of people who are in no split of a run, and of MNIST there are digits that no run reads. Of
@@ -122,7 +122,7 @@ def strangers(data: ImageData, chosen: ChosenImages) -> ImageSet:
     says on the test split.
     """
     if data == "generated":
-        return generated_faces(NUM_STRANGERS["generated"], WORLD_SEED + 1, chosen.test.pixels.shape[-1])
+        return generated_faces(NUM_FOR_JUDGE["generated"], WORLD_SEED + 1, chosen.test.pixels.shape[-1])
     return _unread_digits() if data == "mnist" else chosen.validation
 
 
@@ -165,7 +165,7 @@ def _digits() -> ImageSet:
 
 def _unread_digits() -> ImageSet:
     """Training digits after those that ``_digits`` reads."""
-    read, count = NUM_DIGITS["train"], NUM_STRANGERS["mnist"]
+    read, count = NUM_DIGITS["train"], NUM_FOR_JUDGE["mnist"]
     digits = load_digits("train", read + count, WORLD_SEED)
     unread = replace(digits, images=digits.images[read:], labels=digits.labels[read:])
     return digit_set("MNIST", [unread], ["train"] * count)

@@ -84,7 +84,7 @@ def image_memory(images: ImageSet, device: torch.device | str = "cpu", *, bias: 
     """
     if bias is not None:
         images = images.where(bias)
-    return Memory({"image": images.pixels.to(device)}, bias=bias or images.name, dress=_dressed)
+    return Memory({"image": images.pixels.to(device)}, bias=bias or images.name, augment=_dressed)
 
 
 def as_floats(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

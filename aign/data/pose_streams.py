@@ -52,15 +52,15 @@ class Detector:
     def plan(self, size: int, num_joints: int, rng: np.random.Generator) -> Plan:
         """Its random numbers for so many views."""
         plan = {"noise": _normal(rng, size, num_joints, 2)}
-        return plan | ({"luck": _uniform(rng, size, num_joints, 3)} if self.outlier_share else {})
+        return plan | ({"outlier_draws": _uniform(rng, size, num_joints, 3)} if self.outlier_share else {})
 
     def detect(self, keypoints_px: Tensor, plan: Plan, image_size: int) -> Tensor:
         """What it says of true keypoints (views, joints, 2); the plan is on their device."""
         found = keypoints_px + self.noise_px * plan["noise"]
         if not self.outlier_share:
             return found
-        luck = plan["luck"]
-        return torch.where(luck[..., :1] < self.outlier_share, luck[..., 1:] * (image_size - 1), found)
+        draws = plan["outlier_draws"]
+        return torch.where(draws[..., :1] < self.outlier_share, draws[..., 1:] * (image_size - 1), found)
 
 
 @dataclass(frozen=True, kw_only=True)

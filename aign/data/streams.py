@@ -32,7 +32,7 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerSlice:
     """A worker's share of every batch, in whole portions: the same fraction of every stream, whatever its size.
 
     A batch may be worked off in several parts; a worker then has its share of each part, so that a part holds the same
@@ -70,15 +70,19 @@ class Share:
         return torch.cat([rows[first * portion : last * portion] for first, last in self.ranges])
 
 
+ALONE = WorkerSlice()
+"""The whole batch."""
+
+
 def random_source(seed: int, name: str, step: int) -> np.random.Generator:
     """Random numbers that belong to one name at one step of one seed."""
     return np.random.default_rng((seed, zlib.crc32(name.encode()), step))
 
 
-def draw(name: str, stream: Stream, size: int, *, seed: int, step: int, share: Share) -> Sample:
+def draw(name: str, stream: Stream, size: int, *, seed: int, step: int, worker: WorkerSlice = ALONE) -> Sample:
     """One worker's slice of the batch of ``size`` samples of a step."""
     plan = stream.plan(size, random_source(seed, name, step))
-    return stream.load({key: share(rows) for key, rows in plan.items()})
+    return stream.load({key: worker(rows) for key, rows in plan.items()})
 
 
 def concatenate(samples: Sequence[Sample]) -> Sample:

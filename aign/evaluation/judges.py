@@ -4,7 +4,7 @@ import torch
 
 from aign.data.cache import CacheError
 from aign.data.digits import NUM_KINDS
-from aign.data.image_choices import ChosenImages, ImageData, strangers
+from aign.data.image_choices import ChosenImages, ImageData, judge_training_images
 from aign.errors import UserError
 from aign.evaluation.attributes import AttributeClassifier, Classifier
 
@@ -22,7 +22,7 @@ def learn_judge(
     is_digits = data == "mnist"
     if not (is_digits or attribute):
         return None
-    images = strangers(data, chosen)
+    images = judge_training_images(data, chosen)
     if is_digits:
         labels = torch.from_numpy(images.table["label"].to_numpy(copy=True))
         return Classifier.fit_classes(images.pixels, labels, NUM_KINDS, SEED, subject="digits", device=device)
@@ -38,4 +38,4 @@ def learn_judge(
 
 def check_judge(data: ImageData, chosen: ChosenImages, attribute: str) -> None:
     """Raise UserError unless a judge of the attribute can be learnt; nothing is learnt."""
-    AttributeClassifier.check(strangers(data, chosen), attribute, SEED)
+    AttributeClassifier.check(judge_training_images(data, chosen), attribute, SEED)

@@ -26,7 +26,7 @@ class Masker(nn.Module):
         return {"image": observed["mask"] * inferred["whole"]}
 
 
-class HandedOn(nn.Module):
+class LearntRenderer(nn.Module):
     """Renders nothing: hands on the ``rendered`` that a learnt decoder in the generator's module made.
 
     The paper's comparison (section 3.3, Figure 7 and appendix A) of renderers with parametric decoders.

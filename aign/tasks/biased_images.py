@@ -18,7 +18,7 @@ from aign.data.image_choices import ChosenImages, ImageOptions, choose, has_numb
 from aign.data.image_folders import load_image_folder
 from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
 from aign.data.images import ImageSet
-from aign.data.streams import Sample, Share, draw, rows
+from aign.data.streams import Sample, draw, rows
 from aign.discriminators.images import ImageDiscriminator
 from aign.errors import NotTrainable
 from aign.evaluation.attributes import AttributeClassifier, Classifier
@@ -33,7 +33,7 @@ from aign.losses.adaptive import one_spelling, robust_loss
 from aign.losses.schedules import Scheduled
 from aign.memories import Memory
 from aign.options import Blocks, Changeable, Channels, Weight, check_effect, make_absolute
-from aign.renderers.image import HandedOn
+from aign.renderers.image import LearntRenderer
 from aign.tasks.parts import (
     Data,
     Discriminator,
@@ -189,7 +189,7 @@ class BiasedImageModel(Model):
         self.generator, self.renderer = self.network(), self.process
         if config.decoder == "learnt":
             self.generator = WithDecoder(self.generator, self.learnt_decoder(), reads=self.rendered_of)
-            self.renderer = HandedOn()
+            self.renderer = LearntRenderer()
         if config.initial_variance:
             initialise(self.generator, config.initial_variance)
         # in the generator, because what it learns is learnt with it
@@ -365,7 +365,7 @@ class BiasedImageEvaluator(Evaluator):
         """Some remembered images; a restored task has none."""
         if self.loaded is None:
             return None
-        return draw("picture", self.data.memories["images"], count, seed=0, step=0, share=Share())["factors"]["image"]
+        return draw("picture", self.data.memories["images"], count, seed=0, step=0)["factors"]["image"]
 
 
 class BiasedImageFiles(Files):

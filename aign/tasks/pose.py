@@ -33,7 +33,7 @@ from aign.data.pose_streams import (
     SyntheticPairs,
     Views,
 )
-from aign.data.streams import Sample, Share, Stream, concatenate, draw, rows
+from aign.data.streams import Sample, Stream, concatenate, draw, rows
 from aign.discriminators.mlp import MLPDiscriminator
 from aign.errors import NotTrainable
 from aign.evaluation.pose import flat_lift, mean_distance, mpjpe, pa_mpjpe, torso_aligned_error
@@ -227,7 +227,7 @@ class PoseData(Data):
             {"weights": model.renderer.weights(self.bodies(device, "memories").canonical_mm)},
             bias=f"{self.clips.name}: poses of all actions, each action equally often",
             weights=balanced(self.clips.frame_actions[self.clips.frames("memories")]),
-            dress=lambda memory, random: memory | random_cameras(random, self.config.image_size),
+            augment=lambda memory, random: memory | random_cameras(random, self.config.image_size),
             num_random=NUM_RANDOM,
         )
 
@@ -268,7 +268,7 @@ class PoseModel(Model):
 
     def _discriminator(self, name: DiscriminatorName, memory: Memory) -> Discriminator:
         sees = {"joints": self._sees_joints, "canonical": self._sees_canonical, "factors": self._sees_factors}[name]
-        typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0, share=Share())["factors"])
+        typical = sees(draw(name, memory, TYPICAL_MEMORIES, seed=0, step=0)["factors"])
         network = MLPDiscriminator(typical, DISCRIMINATOR_WIDTHS, batch_norm=self.config.discriminator_batch_norm)
         return Discriminator(network=network, sees=sees, memory=memory)
 
@@ -431,7 +431,7 @@ class PoseEvaluator(Evaluator):
         if self.loaded is None:
             return None
         memory = self.data.memories["poses"]
-        return self.model.joints(draw("picture", memory, count, seed=0, step=0, share=Share())["factors"])
+        return self.model.joints(draw("picture", memory, count, seed=0, step=0)["factors"])
 
 
 class PoseFiles(Files):

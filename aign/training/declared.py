@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aign.data.streams import Sample, Share, concatenate, draw
+from aign.data.streams import Sample, concatenate, draw
 from aign.errors import UserError, did_you_mean
 from aign.tasks.base import Task
 from aign.tasks.stages import ADVERSARIAL, Stage
@@ -112,5 +112,5 @@ def _terms(task: Task, stage: Stage) -> set[str]:
 
 
 def _samples(task: Task, streams: Sequence[str]) -> Sample | None:
-    drawn = [draw(name, task.data.streams[name], NUM_SAMPLES, seed=0, step=0, share=Share()) for name in streams]
+    drawn = [draw(name, task.data.streams[name], NUM_SAMPLES, seed=0, step=0) for name in streams]
     return concatenate(drawn) if drawn else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aign.training.updates import Average, LossScale, Updates, exchanged, finish_gradients
+from aign.training.updates import Average, LossScale, UpdateOptions, finish_gradients, swapped_weights
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Engine(Protocol):
 class TorchEngine:
     """One process, no sharding: the reference that every other engine must equal."""
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, updates: Updates | None = None) -> None:
-        self.module, self.optimizer, self.updates = module, optimizer, updates or Updates()
+    def __init__(self, module: nn.Module, optimizer: Optimizer, updates: UpdateOptions | None = None) -> None:
+        self.module, self.optimizer, self.updates = module, optimizer, updates or UpdateOptions()
         self._initial_lrs = [group["lr"] for group in optimizer.param_groups]
         self._loss_scale = LossScale() if self.updates.scale_loss else None
         self._average = Average(self.updates.ema, list(module.parameters())) if self.updates.ema else None
@@ -95,7 +95,7 @@ class TorchEngine:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        with exchanged(self.module.parameters(), self._average.values) if self._average else nullcontext():
+        with swapped_weights(self.module.parameters(), self._average.values) if self._average else nullcontext():
             yield
 
     def state(self) -> EngineState:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aign.data.streams import Share, concatenate, draw, rows
+from aign.data.streams import WorkerSlice, concatenate, draw, rows
 from aign.errors import UserError, did_you_mean
 from aign.evaluation.result import Evaluation, Split
 from aign.tasks.base import Task
@@ -83,7 +83,7 @@ def train(
     progress = start or Progress()
     stages = task.objective.stages
     lengths = stage_lengths(stages, config.steps)
-    weight = own_share(task.objective.stages, config).weight
+    weight = own_slice(task.objective.stages, config).weight
     interval = Interval(config.batch_size, weight, progress.step, progress.unlogged, progress.unlogged_steps)
     progress = replace(progress, unlogged={}, unlogged_steps=0)
     finished = False
@@ -160,29 +160,29 @@ def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
 
 def draw_batch(task: Task, stage: Stage, config: TrainingConfig, step: int) -> Batch:
     """This worker's slice of the batch of a step: a pure function of seed, step and worker."""
-    share = own_share(task.objective.stages, config)
+    own = own_slice(task.objective.stages, config)
 
     def mix(names: tuple[str, ...]):
         size = config.batch_size // max(1, len(names))
-        parts = [draw(n, task.data.streams[n], size, seed=config.seed, step=step, share=share) for n in names]
+        parts = [draw(n, task.data.streams[n], size, seed=config.seed, step=step, worker=own) for n in names]
         return concatenate(parts) if parts else None
 
     def remember(name: str) -> Factors:
         memory = task.discriminators[name].memory
-        return draw(f"memory/{name}", memory, config.batch_size, seed=config.seed, step=step, share=share)["factors"]
+        return draw(f"memory/{name}", memory, config.batch_size, seed=config.seed, step=step, worker=own)["factors"]
 
     return Batch(
         labelled=mix(stage.labelled),
         unlabelled=mix(stage.unlabelled),
         remembered={name: remember(name) for name in stage.discriminators},
-        parts=share.sizes,
-        weight=share.weight,
+        parts=own.sizes,
+        weight=own.weight,
     )
 
 
-def own_share(stages: Sequence[Stage], config: TrainingConfig) -> Share:
-    """What this worker takes of every batch, in portions that every stream's part can be divided into."""
-    return Share(rank(), world_size(), config.batch_size // num_parts(stages), config.accumulate)
+def own_slice(stages: Sequence[Stage], config: TrainingConfig) -> WorkerSlice:
+    """This worker's part of every batch, in portions that every stream's part can be divided into."""
+    return WorkerSlice(rank(), world_size(), config.batch_size // num_parts(stages), config.accumulate)
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from aign.training.config import TrainingConfig
 from aign.training.engine import Engine, TorchEngine
 from aign.training.learning import Trained, freeze, parameter_groups
 from aign.training.step import Engines
-from aign.training.updates import Updates
+from aign.training.updates import UpdateOptions
 
-MakeEngine = Callable[[nn.Module, Optimizer, Updates], Engine]
+MakeEngine = Callable[[nn.Module, Optimizer, UpdateOptions], Engine]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,6 @@ def make_engines(
     for player in make_players(task, config, how):
         groups = parameter_groups(player.network, player.parts, player.trained, player.lr)
         adam = Adam(groups, betas=config.betas, fused=True)
-        updates = Updates(clip=config.clip, ema=player.ema, scale_loss=config.precision == "fp16")
+        updates = UpdateOptions(clip=config.clip, ema=player.ema, scale_loss=config.precision == "fp16")
         engines[player.name] = make_engine(player.network, adam, updates)
     return Engines(generator=engines["generator"], discriminators=engines.get("discriminators"))

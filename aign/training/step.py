@@ -101,7 +101,7 @@ def _learn(
     adversarial: Terms = {}
     if discriminators is not None and stage.discriminators:
         for part in parts:
-            _, unlabelled = inferred or glance(generator, part, config.precision)
+            _, unlabelled = inferred or infer_without_grad(generator, part, config.precision)
             terms = discriminator_terms(task, stage, discriminators.module, part, unlabelled, config, step)
             discriminators.backward(part.weight * total(terms, {name: 1.0 for name in terms}))
             adversarial = added(adversarial, terms, part.weight / batch.weight)
@@ -117,7 +117,7 @@ def _learn(
             terms = judge(batch, inferred)
         elif config.update_rule != "always":  # which needs losses before there is anything to learn from
             for part in parts:
-                ahead = judge(part, glance(generator, part, config.precision))
+                ahead = judge(part, infer_without_grad(generator, part, config.precision))
                 terms = added(terms, ahead, part.weight / batch.weight)
         updates = num_generator_updates(stage, adversarial, terms, batch.weight, config, step)
         for update in range(updates):
@@ -155,7 +155,7 @@ def infer(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
 
 
 @torch.no_grad()
-def glance(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
+def infer_without_grad(generator: nn.Module, batch: Batch, precision: Precision) -> Inferred:
     """G(x) that nothing is learnt from: no graph, and batch norm does not count it."""
     with without_statistics([generator]):
         return infer(generator, batch, precision)

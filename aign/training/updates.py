@@ -15,7 +15,7 @@ STEPS_TO_GROW = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Updates:
+class UpdateOptions:
     """How a network is updated beside what its optimizer does."""
 
     clip: float = 0.0
@@ -49,7 +49,7 @@ class LossScale:
         vars(self).update(state)
 
 
-def finish_gradients(optimizer: Optimizer, updates: Updates, loss_scale: LossScale | None) -> None:
+def finish_gradients(optimizer: Optimizer, updates: UpdateOptions, loss_scale: LossScale | None) -> None:
     """Unscale and clip an optimizer's gradients in place, right before its step.
 
     Where they overflow, there are none afterwards: the step then changes nothing.
@@ -86,7 +86,7 @@ class Average:
 
 
 @contextmanager
-def exchanged(parameters: Iterable[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
+def swapped_weights(parameters: Iterable[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
     """Parameters have other values for a while; no update may happen in it."""
     parameters = list(parameters)
     own = [parameter.data for parameter in parameters]

@@ -154,14 +154,14 @@ class Population(PopulationBasedTraining):
             self._next_perturbation_sync = max(steps) + self._perturbation_interval
 
 
-class _StaysHere:
+class NotPickled:
     """What Tune keeps a copy of on disk, which nobody reads: the book has what a sweep goes on from."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class EndOfSweep(_StaysHere, tune.Stopper):
+class EndOfSweep(NotPickled, tune.Stopper):
     """All trials end, saved, when the budget is used up, someone asks, or no trial can go on."""
 
     def __init__(self, budget_hours: float | None, stop: StopSignal, book: Book) -> None:
@@ -175,7 +175,7 @@ class EndOfSweep(_StaysHere, tune.Stopper):
         return bool(self._stop.signum or self._book.broken) or (self._end is not None and time.monotonic() > self._end)
 
 
-class _Writer(_StaysHere, tune.Callback):
+class _Writer(NotPickled, tune.Callback):
     """Writes what happens into the book and shows it."""
 
     def __init__(self, book: Book, show: Show) -> None:

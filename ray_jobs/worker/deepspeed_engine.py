@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aign.training.engine import EngineState, load_meta, meta_of, persistent_buffers, update_count
-from aign.training.updates import Average, LossScale, Updates, exchanged, finish_gradients
+from aign.training.updates import Average, LossScale, UpdateOptions, finish_gradients, swapped_weights
 from aign.training.workers import rank, world_size
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -52,14 +52,14 @@ class DeepSpeedEngine:
         self,
         module: nn.Module,
         optimizer: Optimizer,
-        updates: Updates | None = None,
+        updates: UpdateOptions | None = None,
         *,
         zero_stage: int,
         micro_batch_size: int,
         offload: bool = False,
     ) -> None:
         deepspeed = import_deepspeed(next(module.parameters()).device)
-        self.zero_stage, self.optimizer, self.updates = zero_stage, optimizer, updates or Updates()
+        self.zero_stage, self.optimizer, self.updates = zero_stage, optimizer, updates or UpdateOptions()
         self._initial_lrs = [group["lr"] for group in optimizer.param_groups]
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         self._groups = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
@@ -127,7 +127,7 @@ class DeepSpeedEngine:
         if self._average is None:
             yield
         elif self.zero_stage < 3:
-            with exchanged(self._parameters.values(), self._average.values):
+            with swapped_weights(self._parameters.values(), self._average.values):
                 yield
         else:
             own = {
@@ -307,7 +307,7 @@ class DeepSpeedEngine:
         return padded[rank() * share : (rank() + 1) * share]
 
 
-def engine_config(zero_stage: int, micro_batch_size: int, updates: Updates, *, offload: bool) -> dict[str, Any]:
+def engine_config(zero_stage: int, micro_batch_size: int, updates: UpdateOptions, *, offload: bool) -> dict[str, Any]:
     """DeepSpeed's config, with all that it would otherwise choose by itself."""
     zero: dict[str, Any] = {"stage": zero_stage, "reduce_bucket_size": BUCKET_SIZE}
     if zero_stage in (1, 2):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aign.data.motion import ROLES, join_clips
-from aign.data.streams import Share
+from aign.data.streams import WorkerSlice
 from aign.memories import Memory
 from aign.renderers.skeleton import Skeleton
 from aign.tasks.base import TaskKind
@@ -265,4 +265,4 @@ def toy_step(toy):
 @pytest.fixture(params=[1, 2, 3, 4])
 def shares(request):
     """The parts of 1 to 4 workers; three do not divide a batch evenly."""
-    return [Share(rank, request.param, portions=8) for rank in range(request.param)]
+    return [WorkerSlice(rank, request.param, portions=8) for rank in range(request.param)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aign.data.streams import Share, draw
+from aign.data.streams import ALONE, draw
 from aign.errors import UserError
 from aign.memories import MIN_SAMPLES, Memory, balanced
 
@@ -14,7 +14,7 @@ def numbered(count, **options):
 
 
 def remembered(memory, size=20_000, share=None):
-    return draw("memory", memory, size, seed=0, step=0, share=share or Share())["factors"]
+    return draw("memory", memory, size, seed=0, step=0, worker=share or ALONE)["factors"]
 
 
 @pytest.mark.parametrize("weights", [None, torch.arange(20.0), torch.tensor([1000.0, 0] * 10)])
@@ -40,7 +40,7 @@ def test_too_few_memories_are_refused_by_their_bias():
 
 
 def test_dress_gives_each_memory_random_numbers_of_its_own():
-    memory = numbered(20, dress=lambda rows, random: rows | {"random": random}, num_random=3)
+    memory = numbered(20, augment=lambda rows, random: rows | {"random": random}, num_random=3)
     factors = remembered(memory, 500)
     assert factors["random"].shape == (500, 3)
     assert len(factors["random"].unique()) > 1400

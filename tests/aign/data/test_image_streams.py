@@ -7,7 +7,7 @@ import torch
 from aign.data.faces import generated_faces
 from aign.data.image_streams import ImageStream, image_memory, numbers_of, shifted
 from aign.data.images import ImageSet
-from aign.data.streams import Share, Stream, draw
+from aign.data.streams import ALONE, Stream, draw
 from aign.errors import UserError
 
 
@@ -23,7 +23,7 @@ def masked(known, random):
 
 
 def batch(stream, *, seed=0, step=0, share=None):
-    return draw("images", stream, 16, seed=seed, step=step, share=share or Share())
+    return draw("images", stream, 16, seed=seed, step=step, worker=share or ALONE)
 
 
 def test_an_image_is_observed_as_it_is(faces):
@@ -49,7 +49,7 @@ def test_what_is_observed_follows_images_numbers_and_random_numbers(faces):
 
 def test_workers_slices_together_are_the_batch(faces, shares):
     stream = ImageStream(faces, columns=("nose_x",), observe=masked, num_random=1, num_noise=5)
-    parts = [batch(stream, step=2, share=share)["observed"] for share in shares]
+    parts = [batch(stream, step=2, worker=share)["observed"] for share in shares]
     for name, whole in batch(stream, step=2)["observed"].items():
         assert torch.equal(torch.cat([part[name] for part in parts]), whole)
 
@@ -99,7 +99,7 @@ def test_a_biased_memory_remembers_what_the_bias_says(faces):
     memory = image_memory(faces, bias="Old == 1 and Beard == -1")
     assert memory.bias == "Old == 1 and Beard == -1"
     assert len(memory) == ((faces.table["Old"] == 1) & (faces.table["Beard"] == -1)).sum()
-    remembered = draw("memory", memory, 8, seed=0, step=0, share=Share())["factors"]["image"]
+    remembered = draw("memory", memory, 8, seed=0, step=0)["factors"]["image"]
     old = faces.where("Old == 1 and Beard == -1").pixels.float() / 255
     assert all((old == image).flatten(1).all(1).any() for image in remembered)
     assert image_memory(faces).bias == "generated faces"

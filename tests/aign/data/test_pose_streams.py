@@ -7,7 +7,7 @@ import torch
 from aign.data import pose_streams
 from aign.data.cameras import photograph
 from aign.data.pose_streams import Bodies, Detector, RealPairs, SyntheticPairs, Views
-from aign.data.streams import Share, draw
+from aign.data.streams import WorkerSlice, draw
 from aign.renderers.skeleton_basis import BasisRenderer
 from aign.renderers.torso import facing_rotation, rotate
 
@@ -49,28 +49,26 @@ EVERY_STREAM = pytest.mark.parametrize("name", ["synthetic", "pairs", "unlabelle
 @EVERY_STREAM
 def test_workers_slices_together_are_the_batch_of_one_worker(name, streams, shares):
     def of(share):
-        return flat(draw(name, streams[name], 8, seed=1, step=4, share=share))
+        return flat(draw(name, streams[name], 8, seed=1, step=4, worker=share))
 
     parts = [of(share) for share in shares]
-    for key, whole in of(Share()).items():
+    for key, whole in of(WorkerSlice()).items():
         torch.testing.assert_close(torch.cat([part[key] for part in parts]), whole)
 
 
 @EVERY_STREAM
 def test_steps_differ(name, streams):
-    first, second = (
-        draw(name, streams[name], 8, seed=0, step=step, share=Share())["observed"]["keypoints_px"] for step in (0, 1)
-    )
+    first, second = (draw(name, streams[name], 8, seed=0, step=step)["observed"]["keypoints_px"] for step in (0, 1))
     assert not torch.equal(first, second)
 
 
 def test_unlabelled_samples_carry_no_truth(streams):
-    assert set(flat(draw("u", streams["unlabelled"], 4, seed=0, step=0, share=Share()))) == {"observed/keypoints_px"}
+    assert set(flat(draw("u", streams["unlabelled"], 4, seed=0, step=0))) == {"observed/keypoints_px"}
 
 
 @pytest.mark.parametrize("name", ["synthetic", "pairs"])
 def test_the_truth_of_a_pair_explains_its_keypoints(name, streams):
-    sample = draw(name, streams[name], 64, seed=0, step=0, share=Share())
+    sample = draw(name, streams[name], 64, seed=0, step=0)
     truth = sample["truth"]
     joints, keypoints = photograph(truth["canonical_mm"], truth, IMAGE_SIZE)
     torch.testing.assert_close(joints, truth["joints_mm"], atol=0.05, rtol=1e-4)
@@ -98,10 +96,7 @@ def test_canonical_bodies_face_the_camera(bodies, skeleton):
 
 
 def test_real_pairs_come_from_a_few_cameras_that_no_seed_changes(streams):
-    focals = [
-        draw("p", streams["pairs"], 64, seed=seed, step=0, share=Share())["truth"]["focal_px"].unique()
-        for seed in (0, 1)
-    ]
+    focals = [draw("p", streams["pairs"], 64, seed=seed, step=0)["truth"]["focal_px"].unique() for seed in (0, 1)]
     assert len(focals[0]) == pose_streams.NUM_PAIR_CAMERAS
     assert torch.equal(*focals)
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from aign.data.streams import Share, concatenate, draw, random_source, rows
+from aign.data.streams import WorkerSlice, concatenate, draw, random_source, rows
 from aign.errors import UserError
 
-ALONE = Share()
+ALONE = WorkerSlice()
 
 
 class Numbers:
@@ -21,7 +21,7 @@ class Numbers:
 
 
 def batch(*, name="a", seed=0, step=0, share=ALONE):
-    return draw(name, Numbers(), 8, seed=seed, step=step, share=share)["observed"]["x"]
+    return draw(name, Numbers(), 8, seed=seed, step=step, worker=share)["observed"]["x"]
 
 
 def test_same_seed_and_step_give_the_same_batch():
@@ -39,12 +39,12 @@ def test_the_numbers_do_not_change_between_processes_and_versions():
 
 
 def test_workers_slices_together_are_the_batch_of_one_worker(shares):
-    assert torch.equal(torch.cat([batch(step=2, share=share) for share in shares]), batch(step=2))
+    assert torch.equal(torch.cat([batch(step=2, worker=share) for share in shares]), batch(step=2))
 
 
 def test_a_worker_loads_only_its_slice():
     stream = Numbers()
-    draw("a", stream, 8, seed=0, step=0, share=Share(1, 4, portions=8))
+    draw("a", stream, 8, seed=0, step=0, worker=WorkerSlice(1, 4, portions=8))
     assert stream.loaded == 2
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import aign.renderers
 from aign.renderers.identity import Identity
-from aign.renderers.image import Downsampler, HandedOn, Masker
+from aign.renderers.image import Downsampler, LearntRenderer, Masker
 from aign.renderers.skeleton_basis import BasisRenderer
 
 
@@ -26,7 +26,7 @@ EXAMPLES = {
     "BasisRenderer": lambda: BasisRenderer(4, 9, image_size=64),
     "Downsampler": lambda: Downsampler(4),
     "Masker": Masker,
-    "HandedOn": HandedOn,
+    "LearntRenderer": LearntRenderer,
     "Identity": Identity,
 }
 """One instance of each class: add a line for a new renderer."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aign.renderers.image import Downsampler, HandedOn, Masker, downsampled
+from aign.renderers.image import Downsampler, LearntRenderer, Masker, downsampled
 
 
 def test_a_smaller_image_is_the_mean_of_each_square():
@@ -40,4 +40,4 @@ def test_gradients(rng):
 
 def test_what_a_decoder_made_is_handed_on(rng):
     made = torch.rand(2, 3, 4, 4, generator=rng)
-    assert HandedOn()({"image": torch.zeros(2, 3, 16, 16), "rendered": made}, {})["image"] is made
+    assert LearntRenderer()({"image": torch.zeros(2, 3, 16, 16), "rendered": made}, {})["image"] is made

@@ -99,8 +99,8 @@ def test_a_bias_that_cannot_be_is_told_before_the_run(kind, bias, reason, run):
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_slices_together_are_the_batch(kind, run, shares):
     stream = run(kind).make_task().data.streams["inputs"]
-    whole = draw("inputs", stream, 16, seed=0, step=3, share=type(shares[0])())["observed"]
-    parts = [draw("inputs", stream, 16, seed=0, step=3, share=share)["observed"] for share in shares]
+    whole = draw("inputs", stream, 16, seed=0, step=3, worker=type(shares[0])())["observed"]
+    parts = [draw("inputs", stream, 16, seed=0, step=3, worker=share)["observed"] for share in shares]
     for name, values in whole.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), values)
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from aign.data.digits import generated_digits
-from aign.data.streams import Share, concatenate, draw
+from aign.data.streams import WorkerSlice, concatenate, draw
 from aign.errors import UserError
 from aign.tasks.digits import DIGITS, FLOOR, DigitsConfig
 from aign.training.loop import evaluate, infer_all
@@ -71,18 +71,18 @@ def test_the_floor_is_the_class_of_most_training_images(digits_run):
 
 def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
     def batch(seed, step, share):
-        return draw("digits", task.data.streams["digits"], 8, seed=seed, step=step, share=share)
+        return draw("digits", task.data.streams["digits"], 8, seed=seed, step=step, worker=share)
 
-    whole, parts = batch(0, 3, Share()), concatenate([batch(0, 3, share) for share in shares])
+    whole, parts = batch(0, 3, WorkerSlice()), concatenate([batch(0, 3, share) for share in shares])
     assert torch.equal(whole["observed"]["image"], parts["observed"]["image"])
     assert torch.equal(whole["truth"]["label"], parts["truth"]["label"])
-    assert not torch.equal(whole["observed"]["image"], batch(0, 4, Share())["observed"]["image"])
+    assert not torch.equal(whole["observed"]["image"], batch(0, 4, WorkerSlice())["observed"]["image"])
 
 
 @pytest.mark.parametrize("shift_px", [0, 2])
 def test_training_images_are_moved_and_test_images_are_not(shift_px, digits_run):
     task = digits_run(shift_px=shift_px).make_task()
-    sample = draw("digits", task.data.streams["digits"], 64, seed=0, step=0, share=Share())
+    sample = draw("digits", task.data.streams["digits"], 64, seed=0, step=0)
     is_moved = (sample["observed"]["image"] != sample["truth"]["image"]).flatten(1).any(1)
     assert (0.8 < is_moved.float().mean() < 1) if shift_px else not is_moved.any()
     for samples in (task.data.validation, task.data.test):
@@ -93,7 +93,7 @@ def test_labels_belong_to_their_images(task):
     digits, test = generated_digits(60, 0), generated_digits(100, 1)
     torch.testing.assert_close(task.data.test["truth"]["image"][:, 0], test.images, atol=0.5 / 255 + 1e-6, rtol=0)
     assert torch.equal(task.data.test["truth"]["label"].long(), test.labels)
-    sample = draw("digits", task.data.streams["digits"], 32, seed=0, step=0, share=Share())["truth"]
+    sample = draw("digits", task.data.streams["digits"], 32, seed=0, step=0)["truth"]
     nearest = torch.cdist(sample["image"].flatten(1), digits.images.flatten(1)).argmin(1)
     assert torch.equal(digits.labels[nearest], sample["label"].long())
 

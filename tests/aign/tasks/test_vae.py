@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aign.data.streams import Share, concatenate, draw
+from aign.data.streams import WorkerSlice, concatenate, draw
 from aign.errors import UserError
 from aign.losses.density import normal_nll
 from aign.tasks.vae import VAE_TASK, VAEConfig, kl_to_standard_normal
@@ -123,21 +123,19 @@ def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
 
 def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
     def batch(seed, step, share):
-        return draw("images", task.data.streams["images"], 8, seed=seed, step=step, share=share)
+        return draw("images", task.data.streams["images"], 8, seed=seed, step=step, worker=share)
 
-    whole = batch(0, 3, Share())["observed"]
+    whole = batch(0, 3, WorkerSlice())["observed"]
     parts = concatenate([batch(0, 3, share) for share in shares])["observed"]
     assert all(torch.equal(whole[name], parts[name]) for name in ("image", "noise"))
-    for other in (batch(0, 4, Share()), batch(1, 3, Share())):
+    for other in (batch(0, 4, WorkerSlice()), batch(1, 3, WorkerSlice())):
         assert not any(torch.equal(whole[name], other["observed"][name]) for name in whole)
 
 
 def test_grain_bounds_the_density_and_stays_in_range(task):
     grain = task.config.grain
     stream = task.data.streams["images"]
-    first, second = (
-        draw("images", stream, 64, seed=0, step=step, share=Share())["observed"]["image"] for step in (0, 1)
-    )
+    first, second = (draw("images", stream, 64, seed=0, step=step)["observed"]["image"] for step in (0, 1))
     assert 0 <= min(first.min(), second.min()) <= max(first.max(), second.max()) <= 1
     clean = stream.pixels.float() / 255 * (1 - grain)
     nearest = (first[:, None] - clean - grain / 2).abs().amax((2, 3, 4)).amin(1)

@@ -6,13 +6,13 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from aign.training.engine import TorchEngine
-from aign.training.updates import INITIAL_LOSS_SCALE, LossScale, Updates
+from aign.training.updates import INITIAL_LOSS_SCALE, LossScale, UpdateOptions
 
 
 def engine(*, lr=1.0, optimizer=SGD, **updates):
     torch.manual_seed(0)
     module = nn.Linear(3, 2)
-    return TorchEngine(module, optimizer(module.parameters(), lr=lr), Updates(**updates))
+    return TorchEngine(module, optimizer(module.parameters(), lr=lr), UpdateOptions(**updates))
 
 
 def weights(engine):
