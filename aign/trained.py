@@ -33,7 +33,7 @@ class StoredEvaluation(TypedDict):
     split: Split
     num_samples: int
     metrics: dict[str, float]
-    floors: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, float]]
     groups: dict[str, dict[str, float]]
     inductive: dict[str, float]
     notes: str

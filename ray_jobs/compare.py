@@ -149,7 +149,7 @@ def _result(arm: Arm) -> dict[str, Any]:
 
 
 def summary_table(results: Sequence[dict[str, Any]]) -> Table:
-    """Metrics of every preset, mean and deviation over seeds, beside the floors."""
+    """Metrics of every preset, mean and deviation over seeds, beside the baselines."""
     first = results[0]
     seeds = len({result["seed"] for result in results})
     title = f"{measured_on(first)}, {seeds} seeds (mean ± deviation)"
@@ -161,9 +161,9 @@ def summary_table(results: Sequence[dict[str, Any]]) -> Table:
         for row, values in ((preset, "metrics"), (f"{preset}, inductive", "inductive")):
             if first[values]:
                 table.add_row(row, *(spread([one[values][name] for one in own]) for name in first["metrics"]), updates)
-    for floor, metrics in first["floors"].items():
+    for baseline, metrics in first["baselines"].items():
         cells = [readable(metrics[name]) if name in metrics else "" for name in first["metrics"]]
-        table.add_row(f"floor: {floor}", *cells)
+        table.add_row(f"baseline: {baseline}", *cells)
     return table
 
 

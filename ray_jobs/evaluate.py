@@ -27,7 +27,7 @@ class Options(OnDevice, WhereDataIs):
     split: Split = "test"
     """test, or validation: the samples that checkpoints and options are chosen by."""
     json: FileOption | None = None
-    """File to write the metrics to, with their floors and groups: a local path or s3:// URI."""
+    """File to write the metrics to, with their baselines and groups: a local path or s3:// URI."""
 
 
 def command(argv: list[str]) -> None:

@@ -42,7 +42,7 @@ def mean_distance(a: Float[Tensor, "batch joints d"], b: Float[Tensor, "batch jo
 
 
 def flat_lift(keypoints_px: Float[Tensor, "batch joints 2"], truth: Joints, skeleton: Skeleton) -> Joints:
-    """A floor that needs no learning: keypoints as a flat figure at the root's depth, at the scale that fits best."""
+    """A baseline that learns nothing: keypoints as a flat figure at the root's depth, at the scale that fits best."""
     flat = keypoints_px - keypoints_px[:, skeleton.root, None]
     target = root_relative(truth, skeleton)[..., :2]
     scale = (flat * target).sum((1, 2)) / flat.square().sum((1, 2)).clamp(min=1e-12)

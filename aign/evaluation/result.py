@@ -17,7 +17,7 @@ class Summary:
     num_samples: int
     metrics: Mapping[str, float]
     """Averages by name, units in the names."""
-    floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The same metrics for predictors that have learnt nothing."""
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """The same metrics for parts of the samples (an action, a sequence)."""
@@ -28,14 +28,14 @@ class Summary:
 
     @classmethod
     def of_means(cls, measured: Mapping[str, Any]) -> "Summary":
-        """Means over samples: of what is measured by name, a tensor each, and of floors' numbers by ``FLOOR/NAME``."""
+        """Means over samples of tensors by metric, and for baselines by ``BASELINE/METRIC``."""
         by_owner: dict[str, dict[str, float]] = {"": {}}
         for path, values in measured.items():
             owner, _, name = path.rpartition("/")
             by_owner.setdefault(owner, {})[name] = values.double().mean().item()
         metrics = by_owner.pop("")
         num_samples = len(next(iter(measured.values())))
-        return cls(num_samples=num_samples, metrics=metrics, floors=by_owner)
+        return cls(num_samples=num_samples, metrics=metrics, baselines=by_owner)
 
     @classmethod
     def of_groups(cls, measured: Mapping[str, Any], group: Any, names: Sequence[str], of: str) -> "Summary":
@@ -51,7 +51,7 @@ class Summary:
         return cls(
             num_samples=len(group),
             metrics=_averages([part.metrics for part in parts.values()]),
-            floors={floor: _averages([part.floors[floor] for part in parts.values()]) for floor in some.floors},
+            baselines={name: _averages([part.baselines[name] for part in parts.values()]) for name in some.baselines},
             groups={name: part.metrics for name, part in parts.items()},
             notes=f"macro mean over {of}",
         )
@@ -78,7 +78,7 @@ def measured_on(evaluation: Mapping[str, Any]) -> str:
 def columns_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     """The metrics of an evaluation as JSON, and all that stands beside them, by the heads of a table's columns."""
     inductive = {"inductive": evaluation["inductive"]} if evaluation["inductive"] else {}
-    return {"inferred": evaluation["metrics"], **inductive, **evaluation["floors"]}
+    return {"inferred": evaluation["metrics"], **inductive, **evaluation["baselines"]}
 
 
 def readable(value: float, like: float | None = None) -> str:

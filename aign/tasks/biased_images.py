@@ -258,7 +258,7 @@ class BiasedImageEvaluator(Evaluator):
     """Between inferred and true images. It rewards what is preserved and not the bias, for which no number is right
     for all runs, and which is told beside it (``bias_percent``)."""
     title: ClassVar[str]
-    floor: ClassVar[str]
+    baseline: ClassVar[str]
     """What is inferred by one who has learnt nothing."""
 
     def __init__(self, *parts: Any) -> None:
@@ -268,7 +268,7 @@ class BiasedImageEvaluator(Evaluator):
 
     @abstractmethod
     def guess(self, observed: Observed) -> Factors:
-        """The ``floor``'s factors."""
+        """The ``baseline``'s factors."""
 
     @abstractmethod
     def enlarged(self, images: Tensor) -> Tensor:
@@ -296,8 +296,8 @@ class BiasedImageEvaluator(Evaluator):
             **self._judged(inferred["image"], truth),
             FEATURES: features_of(inferred["image"], self.extractor),
             f"{TRUTH}/{FEATURES}": features_of(truth, self.extractor),
-            **{f"{self.floor}/{name}": values for name, values in self.errors(guess, samples).items()},
-            f"{self.floor}/{FEATURES}": features_of(guess["image"], self.extractor),
+            **{f"{self.baseline}/{name}": values for name, values in self.errors(guess, samples).items()},
+            f"{self.baseline}/{FEATURES}": features_of(guess["image"], self.extractor),
         }
 
     def _judged(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -328,7 +328,7 @@ class BiasedImageEvaluator(Evaluator):
             else:
                 by_owner.setdefault(owner, {})[metric] = values.double().mean().item()
         notes = f"judge of {self.judge.subject} {100 * self.judge.accuracy:.0f} % right" if self.judge else ""
-        return Summary(num_samples=rows(measured), metrics=by_owner.pop(""), floors=by_owner, notes=notes)
+        return Summary(num_samples=rows(measured), metrics=by_owner.pop(""), baselines=by_owner, notes=notes)
 
     @cached_property
     def extractor(self) -> nn.Module:

@@ -46,7 +46,7 @@ WORLD_SEED = 0
 """Digits belong to the data, not to a run."""
 PICTURED, MISTAKES = 30, 10
 """Samples in a picture, and mistakes in it."""
-FLOOR = "always the most frequent"
+BASELINE = "always the most frequent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +149,11 @@ class DigitsEvaluator(Evaluator):
 
     def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
         logits, label = inferred["logits"], samples["truth"]["label"].long()
-        floor = _rightness(label == self.data.source.most_frequent)
+        baseline = _rightness(label == self.data.source.most_frequent)
         return {
             **_rightness(logits.argmax(1) == label),
             "cross_entropy": cross_entropy(logits, label, reduction="none"),
-            **{f"{FLOOR}/{name}": values for name, values in floor.items()},
+            **{f"{BASELINE}/{name}": values for name, values in baseline.items()},
         }
 
     def picture(self, inferred: Factors, samples: Sample) -> Figure:

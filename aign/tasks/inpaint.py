@@ -134,7 +134,7 @@ class InpaintEvaluator(BiasedImageEvaluator):
     """See BiasedImageEvaluator; and the error in the hole alone."""
 
     title: ClassVar[str] = "biased inpainting"
-    floor: ClassVar[str] = "colours around"
+    baseline: ClassVar[str] = "colours around"
 
     def guess(self, observed: Observed) -> Factors:
         return completed(filled(observed), observed)

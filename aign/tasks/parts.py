@@ -184,7 +184,7 @@ class Evaluator(ABC):
         """Numbers that ``summarize`` makes metrics of, one row a sample."""
 
     def summarize(self, measured: dict[str, Tensor]) -> Summary:
-        """Metrics of all samples, with floors and groups: means, of floors by names ``FLOOR/METRIC``."""
+        """Metrics of all samples, with baselines and groups: means, of baselines by names ``BASELINE/METRIC``."""
         return Summary.of_means(measured)
 
     def evaluate(self, inferred: Factors, samples: Sample) -> Summary:

@@ -87,7 +87,7 @@ class SuperresEvaluator(BiasedImageEvaluator):
     """See BiasedImageEvaluator."""
 
     title: ClassVar[str] = "biased super-resolution"
-    floor: ClassVar[str] = "bilinear"
+    baseline: ClassVar[str] = "bilinear"
 
     def guess(self, observed: Observed) -> Factors:
         return {"image": interpolate(observed["image"], self.model.size[1:], mode="bilinear", align_corners=False)}

@@ -53,8 +53,8 @@ from aign.tasks.stages import Preset, Stage
 
 NUM_MEASURED = 1000
 """Images of a split that are measured, evenly spread over it."""
-NUM_FLOOR = 2000
-"""Training images that the floor is fitted to."""
+NUM_FOR_BASELINE = 2000
+"""Training images that the baseline is fitted to."""
 AT_ONCE = 256
 """Images whose likelihoods are computed at a time, which bounds memory."""
 PICTURED = 6
@@ -223,15 +223,15 @@ class VAEEvaluator(Evaluator):
     model: VAEModel
 
     @cached_property
-    def floor(self) -> tuple[Tensor, Tensor]:
+    def baseline(self) -> tuple[Tensor, Tensor]:
         """The mean training image, and the deviation of each coefficient from it."""
         training: Any = self.data.streams["images"]
-        typical = training.fixed(NUM_FLOOR)["observed"]["image"]
+        typical = training.fixed(NUM_FOR_BASELINE)["observed"]["image"]
         mean = typical.mean(0)
         return mean, self.model.transform(typical - mean).square().mean(0).sqrt()
 
     def measure(self, inferred: Factors, samples: Sample) -> dict[str, Tensor]:
-        mean_image, deviations = self.floor
+        mean_image, deviations = self.baseline
         rendered = self.model.renderer(inferred, samples["observed"])["image"]
         observed = samples["observed"]["image"]
         kl = kl_to_standard_normal(inferred["latent_mean"], inferred["latent_log_variance"])

@@ -86,7 +86,7 @@ class RunView:
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Metrics beside their floors, saying on which data, split and how many samples."""
+    """Metrics beside their baselines, saying on which data, split and how many samples."""
     columns, title = columns_of(evaluation), measured_on(evaluation)
     table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
     for column in ("metric", *columns):

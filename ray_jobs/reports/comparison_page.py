@@ -76,7 +76,7 @@ def _differences(runs: Sequence[StoredRun], lines: Sequence[Line]) -> str:
 
 
 def _metrics(runs: Sequence[StoredRun], lines: Sequence[Line]) -> list[str]:
-    """A table for all that was measured on the same: its runs, and its floors."""
+    """A table for all that was measured on the same: its runs, and its baselines."""
     tables: dict[str, list[tuple[StoredRun, Line, Mapping[str, Any]]]] = {}
     for run, line in zip(runs, lines, strict=True):
         if last := run.history.evaluation:
@@ -88,7 +88,9 @@ def _metrics(runs: Sequence[StoredRun], lines: Sequence[Line]) -> list[str]:
             [run.name, str(run.history.evaluated[-1]["step"]), *_cells(last["metrics"], names)]
             for run, _, last in found
         ]
-        rows += [[f"floor: {floor}", "", *_cells(own, names)] for floor, own in found[0][2]["floors"].items()]
+        rows += [
+            [f"baseline: {baseline}", "", *_cells(own, names)] for baseline, own in found[0][2]["baselines"].items()
+        ]
         table = page.table(["run", "step", *map(words, names)], rows, lines=[line for _, line, _ in found])
         parts += [page.text(f"Measured on {on}.", "faint"), table]
     return parts

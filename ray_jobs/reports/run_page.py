@@ -76,7 +76,7 @@ def _rule(training: Mapping[str, Any]) -> str:
 
 
 def measured(evaluation: Mapping[str, Any]) -> str:
-    """What was measured, beside its floors, and on what; groups are folded."""
+    """What was measured, beside its baselines, and on what; groups are folded."""
     columns, groups = columns_of(evaluation), evaluation["groups"]
     rows = [
         [words(name), *(readable(values[name]) if name in values else "" for values in columns.values())]
@@ -96,9 +96,13 @@ def measured(evaluation: Mapping[str, Any]) -> str:
 
 def _curves(run: StoredRun) -> list[str]:
     history, parts = run.history, []
-    floors = history.validated[-1][1]["floors"] if history.validated else {}
+    baselines = history.validated[-1][1]["baselines"] if history.validated else {}
     metrics = [
-        Panel(title=name, curves=[curve], levels={floor: own[name] for floor, own in floors.items() if name in own})
+        Panel(
+            title=name,
+            curves=[curve],
+            levels={baseline: own[name] for baseline, own in baselines.items() if name in own},
+        )
         for name, curve in history.metrics().items()
     ]
     terms = [Panel(title=name, curves=[curve]) for name, curve in history.terms().items()]

@@ -348,7 +348,7 @@ def test_compare_sets_presets_side_by_side(tiny_argv, tmp_path, capsys, snapshot
     for arm in results:
         assert arm["step"] == 12
         assert arm["metrics"]["torso_aligned_mm"] > 0
-    for words in ("2 seeds", "floor: mean pose", "torso aligned mm", *presets, "(0.613)"):
+    for words in ("2 seeds", "baseline: mean pose", "torso aligned mm", *presets, "(0.613)"):
         assert words in said
     before = snapshot(tmp_path / "runs")
     call(compare.command, *argv, "--json", tmp_path / "again.json")

@@ -123,7 +123,7 @@ def test_restored_from_its_facts_it_infers_and_renders_the_same(kind, preset, ru
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_truth_is_consistent_and_the_floor_is_measured(kind, run):
+def test_the_truth_is_consistent_and_the_baseline_is_measured(kind, run):
     task = run(kind).make_task()
     truth = task.data.test["truth"]["image"]
     inferred = {"image": truth, "whole": truth}
@@ -131,8 +131,8 @@ def test_the_truth_is_consistent_and_the_floor_is_measured(kind, run):
     assert evaluation.metrics["mean_absolute_error_percent"] == 0
     assert evaluation.metrics["consistency_psnr_db"] == 100
     assert evaluation.metrics["consistency_ssim"] == pytest.approx(1)
-    json.dumps([evaluation.metrics, evaluation.floors], allow_nan=False)
-    assert 0 < evaluation.floors[task.evaluator.floor][task.selection_metric] < 20
+    json.dumps([evaluation.metrics, evaluation.baselines], allow_nan=False)
+    assert 0 < evaluation.baselines[task.evaluator.baseline][task.selection_metric] < 20
     assert evaluation.num_samples == 6
 
 
@@ -149,7 +149,7 @@ def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
     task = run("superres", bias="`Old` == -1").make_task()
     truth = task.data.test["truth"]["image"]
     evaluation = task.evaluator.evaluate({"image": truth}, task.data.test)
-    assert evaluation.metrics["bias_percent"] == evaluation.floors["true images"]["bias_percent"]
+    assert evaluation.metrics["bias_percent"] == evaluation.baselines["true images"]["bias_percent"]
     assert evaluation.metrics["bias_percent"] == pytest.approx(100 * (1 - task.evaluator.judge.share(truth)).item())
     assert "judge of Old" in evaluation.notes
 
@@ -159,7 +159,7 @@ def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
     task = run("superres", sought="Beard == 1").make_task()
     assert task.evaluator.judge.subject == "Beard"
     images = task.data.test["truth"]["image"]
-    assert set(task.evaluator.evaluate({"image": images}, task.data.test).floors["true images"]) >= {"bias_percent"}
+    assert set(task.evaluator.evaluate({"image": images}, task.data.test).baselines["true images"]) >= {"bias_percent"}
 
 
 def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cache(run, machine, monkeypatch, tmp_path):
@@ -192,7 +192,7 @@ def test_distances_to_memories_are_smaller_for_images_like_them(run):
     task = run("superres").make_task()
     truth = task.data.test["truth"]["image"]
     sharp, flat = (task.evaluator.evaluate({"image": images}, task.data.test) for images in (truth, 0 * truth))
-    assert sharp.metrics["fid"] == sharp.floors["true images"]["fid"] < flat.metrics["fid"]
+    assert sharp.metrics["fid"] == sharp.baselines["true images"]["fid"] < flat.metrics["fid"]
     assert sharp.metrics["kid"] < flat.metrics["kid"]
     assert sharp.metrics["content_percent"] == 100
     assert flat.metrics["content_percent"] == pytest.approx(100 / 6)

@@ -12,7 +12,7 @@ from PIL import Image
 from aign.data.digits import generated_digits
 from aign.data.streams import WorkerSlice, concatenate, draw
 from aign.errors import UserError
-from aign.tasks.digits import DIGITS, FLOOR, DigitsConfig
+from aign.tasks.digits import BASELINE, DIGITS, DigitsConfig
 from aign.training.loop import evaluate, infer_all
 from aign.training.run_config import RunConfig
 from tests.aign.one_batch import train_on_one_batch
@@ -58,11 +58,11 @@ def test_metrics_of_right_and_wrong_guesses_by_hand(task):
     assert evaluation.num_samples == 100
 
 
-def test_the_floor_is_the_class_of_most_training_images(digits_run):
+def test_the_baseline_is_the_class_of_most_training_images(digits_run):
     task = digits_run(num_images=63).make_task()  # one more each of 0, 1 and 2
     assert task.data.source.most_frequent == 0
     evaluation, _ = evaluate(task, task.model.generator)
-    assert evaluation.floors == {FLOOR: {"error_percent": 90.0, "accuracy_percent": 10.0}}
+    assert evaluation.baselines == {BASELINE: {"error_percent": 90.0, "accuracy_percent": 10.0}}
     assert task.selection_metric in evaluation.metrics
 
 
@@ -112,7 +112,7 @@ def test_real_digits(digits_run):
     assert task.metadata["data"] == "MNIST"
     evaluation, _ = evaluate(task, task.model.generator)
     assert evaluation.num_samples == 2000
-    assert 85 < evaluation.floors[FLOOR]["error_percent"] < 92
+    assert 85 < evaluation.baselines[BASELINE]["error_percent"] < 92
     with pytest.raises(UserError, match="60,001 digits: the train split has 60000; ask for fewer"):
         DIGITS.data.check(DigitsConfig(data="mnist", num_images=59_001, num_validation=1000))
 

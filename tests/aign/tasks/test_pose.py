@@ -101,14 +101,14 @@ def test_the_truth_of_pairs_has_no_loss(stream, task, pose_run):
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_the_truth_has_no_error_and_the_floors_have(task, split):
+def test_the_truth_has_no_error_and_the_baselines_have(task, split):
     samples = task.data.samples(split)
     evaluation = task.evaluator.evaluate(true_factors(task, samples["truth"]), samples)
     assert set(evaluation.metrics) == {"mpjpe_mm", "pa_mpjpe_mm", "torso_aligned_mm", "reprojection_px"}
     assert all(value < 0.2 for value in evaluation.metrics.values())
     assert POSE.selection_metric in evaluation.metrics
-    for floor in ("mean pose", "flat lift"):
-        assert evaluation.floors[floor][POSE.selection_metric] > 10
+    for baseline in ("mean pose", "flat lift"):
+        assert evaluation.baselines[baseline][POSE.selection_metric] > 10
     assert set(evaluation.groups) == {"walk", "wave"}
     assert evaluation.num_samples == 24
     assert set(evaluation.inductive) == (set(evaluation.metrics) if split == "test" else set())

@@ -101,18 +101,18 @@ def test_every_representation_preserves_volume(representation):
     assert torch.linalg.slogdet(basis)[1].abs() < 1e-6
 
 
-def test_the_floor_is_the_mean_image_with_normal_residuals(vae_run):
+def test_the_baseline_is_the_mean_image_with_normal_residuals(vae_run):
     task = vae_run(representation="pixels").make_task()
     evaluation, _ = evaluate(task, task.model.generator)
     observed = task.data.validation["observed"]["image"]
-    mean_image, deviations = task.evaluator.floor
+    mean_image, deviations = task.evaluator.baseline
     expected = -normal_nll(observed - mean_image, deviations).sum((1, 2, 3)).mean()
-    floor = evaluation.floors["mean image"]
-    assert floor["elbo"] == pytest.approx(float(expected), rel=1e-5)
-    assert floor["negative_elbo"] == -floor["elbo"]
-    assert 8 < floor["psnr_db"] < 20
-    assert set(floor) == {"negative_elbo", "elbo", "psnr_db", "ssim"}
-    assert set(evaluation.metrics) == {*floor, "kl"}
+    baseline = evaluation.baselines["mean image"]
+    assert baseline["elbo"] == pytest.approx(float(expected), rel=1e-5)
+    assert baseline["negative_elbo"] == -baseline["elbo"]
+    assert 8 < baseline["psnr_db"] < 20
+    assert set(baseline) == {"negative_elbo", "elbo", "psnr_db", "ssim"}
+    assert set(evaluation.metrics) == {*baseline, "kl"}
     assert VAE_TASK.selection_metric in evaluation.metrics
     assert (evaluation.data, evaluation.split) == ("generated faces", "validation")
     assert evaluation.num_samples == len(observed) > 1
@@ -140,7 +140,7 @@ def test_grain_bounds_the_density_and_stays_in_range(task):
     clean = stream.pixels.float() / 255 * (1 - grain)
     nearest = (first[:, None] - clean - grain / 2).abs().amax((2, 3, 4)).amin(1)
     assert 0.4 * grain < nearest.min() <= nearest.max() <= 0.501 * grain
-    assert task.evaluator.floor[1].min() > 0.1 * grain
+    assert task.evaluator.baseline[1].min() > 0.1 * grain
 
 
 def test_every_run_is_measured_on_the_same_images_and_noise(vae_run):

@@ -8,7 +8,7 @@ EVALUATED = {
     "data": "generated bodies",
     "split": "validation",
     "num_samples": 64,
-    "floors": {"mean pose": {"torso_aligned_mm": 120.0}},
+    "baselines": {"mean pose": {"torso_aligned_mm": 120.0}},
     "groups": {},
     "inductive": {},
     "notes": "",

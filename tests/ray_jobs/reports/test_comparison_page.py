@@ -28,10 +28,10 @@ def test_runs_of_the_same_options_differ_nowhere(runs):
     assert "with the same options" in comparison_page("runs", [runs[0], runs[0]], price=None)
 
 
-def test_metrics_stand_side_by_side_with_their_floor(runs):
+def test_metrics_stand_side_by_side_with_their_baseline(runs):
     page = comparison_page("runs", runs, price=10.0)
     part = page[page.index("metrics, as measured last") :]
-    for cell in (">90.0<", ">80.0<", ">180.0<", ">160.0<", ">floor: mean pose<"):
+    for cell in (">90.0<", ">80.0<", ">180.0<", ">160.0<", ">baseline: mean pose<"):
         assert part.count(cell) == 1
     assert part.count("Measured on generated bodies, validation split, 64 samples.") == 1
     assert part.count("data:image/png;base64,") == 2
@@ -42,7 +42,7 @@ def test_what_was_measured_on_other_data_is_another_table(runs):
     runs[1].history.evaluated[-1]["evaluation"]["num_samples"] = 32
     page = comparison_page("runs", runs, price=None)
     assert page.count("Measured on") == 2
-    assert page.count(">floor: mean pose<") == 2
+    assert page.count(">baseline: mean pose<") == 2
 
 
 def test_curves_that_two_runs_have_are_laid_over_each_other():

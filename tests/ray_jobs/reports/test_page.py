@@ -28,7 +28,7 @@ def test_all_text_is_escaped():
 
 
 def test_a_table_marks_its_words_and_its_first_lines():
-    found = page.table(["run", "loss"], [["a", "1"], ["floor", "2"]], lines=[("#123456", "dashed")])
+    found = page.table(["run", "loss"], [["a", "1"], ["baseline", "2"]], lines=[("#123456", "dashed")])
     assert found.count("<td class=word>") == 2
     assert found.count("<td>") == 2
     assert found.count("#123456") == found.count("dashed") == 1

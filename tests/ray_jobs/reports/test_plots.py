@@ -34,7 +34,7 @@ def test_a_value_that_is_not_finite_is_a_gap():
 def test_every_panel_is_drawn_with_all_its_curves_and_levels():
     panels = [
         Panel(title="a_b", curves=[([1, 2], [1.0, 2.0]), ([1, 2], [3.0, 4.0])], lines=[style(0), style(1)]),
-        Panel(title="log", curves=[([1, 2], [1.0, 1e4])], levels={"floor": 10.0}),
+        Panel(title="log", curves=[([1, 2], [1.0, 1e4])], levels={"baseline": 10.0}),
         Panel(title="from zero", curves=[([1, 2], [5.0, 6.0])], from_zero=True),
         Panel(title="nothing finite", curves=[([1], [math.nan])]),
     ]
