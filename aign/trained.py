@@ -43,7 +43,7 @@ class StoredExport(TypedDict):
     """The config.json of an export."""
 
     run: StoredRunConfig
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     progress: Progress
     validation: NotRequired[StoredEvaluation | None]
     test: NotRequired[StoredEvaluation | None]
@@ -107,27 +107,27 @@ def load(folder: Path | str, *, device: DeviceOption = "auto") -> Trained:
     except (OSError, SafetensorError) as error:
         raise UserError(weights_file, f"cannot be read ({error})", "export the network again") from None
     where = str(folder)
-    return restore(stored["run"], stored["facts"], tensors, stored["progress"], choose_device(device), where=where)
+    return restore(stored["run"], stored["metadata"], tensors, stored["progress"], choose_device(device), where=where)
 
 
 def restore(
     run: Mapping[str, Any],
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
     tensors: dict[str, Tensor],
     progress: Progress,
     device: torch.device,
     *,
     where: str,
 ) -> Trained:
-    """A trained generator from stored options, facts, and tensors ``generator/NAME`` and ``renderer/NAME``.
+    """A trained generator from stored options, metadata, and tensors ``generator/NAME`` and ``renderer/NAME``.
 
     Raises UserError about ``where`` these are stored, for what does not belong together.
     """
     config = RunConfig.from_json(run, where)
     try:
-        task = find_task(config.task).restore(config.options, facts)
+        task = find_task(config.task).restore(config.options, metadata)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = f"its facts are not those of a task {config.task!r}"
+        reason = f"its metadata is not that of a task {config.task!r}"
         raise UserError(where, reason, "train it again, or use the version that wrote it") from error
     for module, prefix, load_into in (
         (task.model.generator, "generator/", take_over if config.compression else nn.Module.load_state_dict),
@@ -142,7 +142,7 @@ def restore(
 def write_export(
     folder: Path,
     run: RunConfig,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
     *,
     validation: Evaluation | None,
     test: Evaluation | None,
@@ -158,23 +158,23 @@ def write_export(
     )
     config = {
         "run": run.to_json(),
-        "facts": facts,
+        "metadata": metadata,
         "validation": vars(validation) if validation else None,
         "test": vars(test) if test else None,
         "progress": vars(progress),
         "versions": {"aign": _own_version(), "torch": torch.__version__},
     }
-    (folder / "README.md").write_text(model_card(run, facts, test))
+    (folder / "README.md").write_text(model_card(run, metadata, test))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def model_card(run: RunConfig, facts: dict[str, Any], test: Evaluation | None) -> str:
+def model_card(run: RunConfig, metadata: dict[str, Any], test: Evaluation | None) -> str:
     """What the network is, what it was trained and measured on, and how to use it."""
     lines = [
         f"# {run.task}: {run.preset}",
         "",
         f"A generator trained with aign {_own_version()} ({run.training.steps} steps, seed {run.training.seed}) on "
-        f"{facts['data']}.",
+        f"{metadata['data']}.",
         "",
         "```python",
         "import aign",

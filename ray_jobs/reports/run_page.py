@@ -58,7 +58,7 @@ def _facts(run: StoredRun) -> str:
     rows = [
         ("task", config["task"]),
         ("preset", config["preset"]),
-        ("data", config["facts"]["data"]),
+        ("data", config["metadata"]["data"]),
         ("length", f"{training['steps']} steps, {training['batch_size']} samples in each, seed {training['seed']}"),
         ("stages", ", ".join(f"{stage} to step {end}" for stage, end in run.history.stages()) or "none begun"),
         ("generator updates", _rule(training)),

@@ -35,7 +35,7 @@ class StoredTraining(TypedDict):
     ratio: int
 
 
-class StoredFacts(TypedDict):
+class StoredMetadata(TypedDict):
     """The same, of what a task says of itself."""
 
     data: str
@@ -52,7 +52,7 @@ class StoredJob(TypedDict):
     compression: NotRequired[dict[str, Any] | None]
     placement: dict[str, Any]
     versions: dict[str, str]
-    facts: StoredFacts
+    metadata: StoredMetadata
 
 
 class Result(TypedDict):
@@ -148,8 +148,8 @@ def open_run(uri: str, step: int | None = None, device: DeviceOption = "cpu") ->
     tensors = {f"generator/{name}": weight for name, weight in weights.items()}
     tensors |= {f"renderer/{name}": buffer for name, buffer in checkpoint.renderer.items()}
     where = f"{run.uri}/checkpoints/{checkpoint.folder_name}"
-    facts = dict(stored["facts"])
-    return restore(stored, facts, tensors, checkpoint.progress, choose_device(device), where=where)
+    metadata = dict(stored["metadata"])
+    return restore(stored, metadata, tensors, checkpoint.progress, choose_device(device), where=where)
 
 
 def deployed(config: RunConfig, checkpoint: Checkpoint) -> dict[str, Tensor]:

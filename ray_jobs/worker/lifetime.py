@@ -42,11 +42,11 @@ class Lifetime:
         self.job, self.spool, self.attempt = job, spool, attempt
         self._record = dict(record)
 
-    def write_config(self, facts: Mapping[str, Any]) -> None:
+    def write_config(self, metadata: Mapping[str, Any]) -> None:
         """Write what the run is. Raises Superseded if a newer attempt has begun."""
         run = self.job.folder
         self.attempt.check_newest(run)
-        run.write("config.json", json.dumps({**self.job.to_json(), "facts": facts}, indent=1).encode())
+        run.write("config.json", json.dumps({**self.job.to_json(), "metadata": metadata}, indent=1).encode())
         self.attempt.release(run)
 
     def begin(self, start_step: int) -> None:

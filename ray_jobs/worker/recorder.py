@@ -185,7 +185,7 @@ class RunRecorder:
         if self.writer:
             self.writer.checkpoint(
                 Checkpoint(progress=progress, engines=states, renderer=renderer_buffers(self.task)),
-                {"objective": self._objective(progress.step), "facts": self.task.metadata},
+                {"objective": self._objective(progress.step), "metadata": self.task.metadata},
             )
 
     def _objective(self, step: int) -> float | None:

@@ -87,8 +87,8 @@ DAMAGE = {
     "an unknown task": changed_config(lambda config: config["run"].update(task="novel")),
     "an unknown option": changed_config(lambda config: config["run"]["options"].update(colour="red")),
     "an option that cannot be": changed_config(lambda config: config["run"]["options"].update(width=-4)),
-    "facts of another task": changed_config(lambda config: config.update(facts={"skeleton": 1})),
-    "no facts": changed_config(lambda config: config.pop("facts")),
+    "metadata of another task": changed_config(lambda config: config.update(metadata={"skeleton": 1})),
+    "no metadata": changed_config(lambda config: config.pop("metadata")),
 }
 
 
@@ -105,7 +105,7 @@ FOREIGN = {
     "nested too deep": b"[" * 100_000,
     "of another program": b'{"architectures": ["BertModel"], "hidden_size": 768}',
     "a list": b"[1, 2]",
-    "a number for the run": b'{"run": 1, "facts": {}, "progress": {"step": 1}}',
+    "a number for the run": b'{"run": 1, "metadata": {}, "progress": {"step": 1}}',
 }
 
 

@@ -119,8 +119,8 @@ CONFIG: dict[str, Lay] = {
     "deep": _config("predict", mutations.DEEP_MARK, nonsense=True),
     "not UTF-8": _config("predict", b"\xff\xfe\0{", nonsense=True),
     "a foreign folder beside a run": _config("report all", {"name": "x"}, sound=True),
-    "no facts": _config("predict", without("facts"), nonsense=True),
-    "half a skeleton": _config("predict", without("facts", "skeleton", "parents"), nonsense=True),
+    "no metadata": _config("predict", without("metadata"), nonsense=True),
+    "half a skeleton": _config("predict", without("metadata", "skeleton", "parents"), nonsense=True),
     "options are a list": _config("predict", put([1], "options"), nonsense=True),
     "training is a text": _config("predict", put("x", "training"), nonsense=True),
     "a choice that is none": _config("predict", put("quaternion", "options", "rotation"), nonsense=True),
@@ -132,7 +132,7 @@ CONFIG: dict[str, Lay] = {
     "report without placement": _config("report", without("placement")),
     "report without versions": _config("report", without("versions")),
     "an export without progress": _config("load", without("progress"), nonsense=True),
-    "an export whose facts are null": _config("load", put(None, "facts"), nonsense=True),
+    "an export whose metadata is null": _config("load", put(None, "metadata"), nonsense=True),
     "an export whose run is a list": _config("load", put([], "run"), nonsense=True),
 }
 

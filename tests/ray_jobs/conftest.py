@@ -111,7 +111,10 @@ def write_run():
 
     def write_run(folder, *attempts, argv=(), finished=False, pictures=()):
         store = Store(folder)
-        config = {**parse(["pose", "--name", store.name, *argv]).job.to_json(), "facts": {"data": "generated bodies"}}
+        config = {
+            **parse(["pose", "--name", store.name, *argv]).job.to_json(),
+            "metadata": {"data": "generated bodies"},
+        }
         store.write("config.json", json.dumps(config).encode())
         for number, (record, lines) in enumerate(attempts, start=1):
             whole = {"workers": 2, "device": "cpu", "zero_stage": 1, "start_step": 0, "processes": [], **record}

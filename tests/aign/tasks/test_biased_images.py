@@ -107,7 +107,7 @@ def test_workers_slices_together_are_the_batch(kind, run, shares):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("preset", ["aign", "parametric", "aign-paper"])
-def test_restored_from_its_facts_it_infers_and_renders_the_same(kind, preset, run):
+def test_restored_from_its_metadata_it_infers_and_renders_the_same(kind, preset, run):
     config = run(kind, preset)
     task = config.make_task()
     restored = TASKS[kind].restore(config.options, json.loads(json.dumps(task.metadata)))

@@ -146,7 +146,7 @@ def test_check_data_reads_the_data_that_the_options_name(digits_run, monkeypatch
 # --- restored, drawn, a user's own images ----------------------------------------------------------------------------
 
 
-def test_restored_from_its_facts_it_infers_the_same(digits_run):
+def test_restored_from_its_metadata_it_infers_the_same(digits_run):
     run = digits_run()
     task, _, _ = train_on_one_batch(run, 2)
     restored = DIGITS.restore(run.options, json.loads(json.dumps(task.metadata)))

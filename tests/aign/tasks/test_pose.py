@@ -1,4 +1,4 @@
-"""The pose task, on made-up people with seven joints: it learns, its parts agree, it comes back from its facts."""
+"""The pose task, on made-up people with seven joints: it learns, its parts agree, it comes back from its metadata."""
 
 import json
 from dataclasses import replace
@@ -178,7 +178,7 @@ def test_every_run_is_measured_on_the_same_views(pose_run):
 
 
 @pytest.mark.parametrize("preset", ["aign", "aign-paper"])
-def test_restored_from_its_facts_it_infers_and_renders_the_same(preset, pose_run):
+def test_restored_from_its_metadata_it_infers_and_renders_the_same(preset, pose_run):
     run = pose_run(preset)
     task = run.make_task()
     restored = POSE.restore(run.options, json.loads(json.dumps(task.metadata)))

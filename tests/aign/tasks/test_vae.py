@@ -219,7 +219,7 @@ def test_check_data_reads_the_data_that_the_options_name(vae_run, monkeypatch):
 
 
 @pytest.mark.parametrize("distribution", ["student-t", "general"])
-def test_restored_from_its_facts_it_infers_the_same(distribution, vae_run):
+def test_restored_from_its_metadata_it_infers_the_same(distribution, vae_run):
     run = vae_run(distribution=distribution)
     task, _, _ = train_on_one_batch(run, 2)
     restored = VAE_TASK.restore(run.options, json.loads(json.dumps(task.metadata)))

@@ -138,7 +138,7 @@ def existing_run(tmp_path, tiny_argv, capsys):
     def existing_run(**changes):
         folder = tmp_path / "runs" / "a"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(config | {"facts": {"data": "made up"}} | changes))
+        (folder / "config.json").write_text(json.dumps(config | {"metadata": {"data": "made up"}} | changes))
 
     return existing_run
 

@@ -18,7 +18,7 @@ BROKEN = [
     b'{"a"',
     b"\xff\xfe\x00",
     b"[" * 50_000,
-    b'{"task": "pose", "facts": null}',
+    b'{"task": "pose", "metadata": null}',
     b'"x"',
 ]
 
@@ -60,7 +60,7 @@ def test_a_damaged_or_foreign_folder_is_left_out_of_the_page_of_all_and_named(co
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("key", ["task", "preset", "options", "training", "placement", "versions", "facts"])
+@pytest.mark.parametrize("key", ["task", "preset", "options", "training", "placement", "versions", "metadata"])
 @pytest.mark.parametrize("value", ["missing", None, [], 1])
 def test_every_field_of_a_config_is_checked(key, value, runs, tmp_path, capsys):
     path = runs / "b/config.json"

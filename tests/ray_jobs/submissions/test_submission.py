@@ -120,7 +120,7 @@ def test_a_run_with_other_options_is_found_in_storage(object_store, tmp_path):
     words = ["train", "pose", "--storage", f"{object_store.bucket}/{tmp_path.name}"]
     command = read_command(words, "first")
     assert command.check_storage(same_credentials=True) == []
-    config = command.jobs[0].to_json() | {"facts": {"data": "made up"}}
+    config = command.jobs[0].to_json() | {"metadata": {"data": "made up"}}
     command.jobs[0].folder.write("config.json", json.dumps(config).encode())
     assert command.check_storage(same_credentials=True) == []
     with pytest.raises(aign.errors.UserError, match=r"steps was \d+, now 3"):
