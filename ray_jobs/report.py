@@ -19,10 +19,10 @@ from ray_jobs.reports.comparison_page import comparison_page
 from ray_jobs.reports.history import Skipped
 from ray_jobs.reports.run_page import MOST_EXAMPLES, run_page
 from ray_jobs.reports.stored import StoredRun, read_run
-from ray_jobs.sweeps.book import read_records
 from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import SWEEP_FILE, Sweep
 from ray_jobs.sweeps.report import drawn, sweep_page
+from ray_jobs.sweeps.trial_log import read_records
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from ray_jobs.launch.devices import with_device
 from ray_jobs.launch.ray_environment import check_ray
 from ray_jobs.launch.signals import StopSignal
 from ray_jobs.launch.start import start_ray
-from ray_jobs.sweeps.book import Book, Record
 from ray_jobs.sweeps.checks import check_trials
 from ray_jobs.sweeps.cost import estimated
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.report import write_report
 from ray_jobs.sweeps.results import front, line, ranked, repeating, summary_table, tested
+from ray_jobs.sweeps.trial_log import Record, TrialLog
 from ray_jobs.worker.best_effort import harmless
 from ray_jobs.worker.stopped import Stopped
 
@@ -30,24 +30,24 @@ def command(argv: list[str]) -> None:
     sweep.check_existing()
     check_trials(sweep)
     if sweep.options.dry_run:
-        trials = f"{sweep.num_trials} trials, {sweep.options.max_concurrent} at a time"
-        say_dry(sweep.to_json(), f"run {trials}, and write {sweep.folder.uri}", estimated(sweep))
+        planned = f"{sweep.num_trials} trials, {sweep.options.max_concurrent} at a time"
+        say_dry(sweep.to_json(), f"run {planned}, and write {sweep.folder.uri}", estimated(sweep))
         return
     with StopSignal() as stop, Bars() as bars:
-        book = run(sweep, stop, bars)
-        harmless("the summary", _report, bars.say)(sweep, book, bars)
-    check_end(sweep, book, stop.signum)
+        trials = run(sweep, stop, bars)
+        harmless("the summary", _report, bars.say)(sweep, trials, bars)
+    check_end(sweep, trials, stop.signum)
 
 
-def check_end(sweep: Sweep, book: Book, signum: int | None) -> None:
+def check_end(sweep: Sweep, trials: TrialLog, signum: int | None) -> None:
     """Raises Stopped for a sweep that was asked to stop, and RuntimeError for one that did not come to its end."""
     name, planned = sweep.job.name, sweep.num_trials
-    to_go = sum(not book.is_over(trial) for trial in range(planned))
-    if to_go and signum and not book.broken:
+    to_go = sum(not trials.is_over(trial) for trial in range(planned))
+    if to_go and signum and not trials.broken:
         raise Stopped(f"{name} stopped with {to_go} of {planned} trials to go", signum)
-    if book.broken:
-        raise RuntimeError(f"{name} ended with {to_go} of {planned} trials to go: {book.broken}; {AGAIN}")
-    records = book.in_order()
+    if trials.broken:
+        raise RuntimeError(f"{name} ended with {to_go} of {planned} trials to go: {trials.broken}; {AGAIN}")
+    records = trials.in_order()
     crashed = [record for record in records if record.status == "crashed"]
     if crashed:
         reason = f"trial {crashed[0].trial:03d}: {crashed[0].reason}"
@@ -58,34 +58,34 @@ def check_end(sweep: Sweep, book: Book, signum: int | None) -> None:
         raise RuntimeError(f"{name}: none of {planned} trials can be trained; trial 000: {records[0].reason}")
 
 
-def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> Book:
+def run(sweep: Sweep, stop: StopSignal, bars: Bars) -> TrialLog:
     """Run what is not over; the table and the report are written however it ends."""
     from ray_jobs.sweeps.tuning import run_trials  # slow to import
 
-    book = Book(sweep, bars.say)
+    trials = TrialLog(sweep, bars.say)
     row = bars.progress.add_task(sweep.job.name, total=sweep.num_trials, stage="trials")
 
     def tell(record: Record) -> None:
-        bars.progress.update(row, completed=sum(record.is_over for record in book.records.values()))
+        bars.progress.update(row, completed=sum(record.is_over for record in trials.records.values()))
         bars.say(line(sweep, record))
 
     try:
-        book.find_finished()
-        if not all(book.is_over(trial) for trial in range(sweep.num_trials)):
+        trials.find_finished()
+        if not all(trials.is_over(trial) for trial in range(sweep.num_trials)):
             start_ray(sweep.job, stop, num_jobs=sweep.options.max_concurrent)
             job, known = with_device(sweep.job)
             for text in known:
                 bars.say(text)
-            run_trials(sweep.with_job(job), book, harmless("the console", tell), stop)
+            run_trials(sweep.with_job(job), trials, harmless("the console", tell), stop)
     finally:
         again = f"the report, which aign report {sweep.folder.uri} writes again,"
-        harmless(again, write_report, bars.say)(sweep, book.in_order(), book.put)
-        book.close()
-    return book
+        harmless(again, write_report, bars.say)(sweep, trials.in_order(), trials.put)
+        trials.close()
+    return trials
 
 
-def _report(sweep: Sweep, book: Book, bars: Bars) -> None:
-    records = book.in_order()
+def _report(sweep: Sweep, trials: TrialLog, bars: Bars) -> None:
+    records = trials.in_order()
     bars.console.print(summary_table(sweep, records))
     for record in front(sweep, records):
         bars.say(f"best at {sweep.options.cost} {record.metrics[sweep.options.cost or '']:.4g}: {line(sweep, record)}")

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from aign.data.data_root import data_file
 from aign.data.images import ImageSet
-from aign.data.places import data_file
 from aign.errors import UserError
 
 SIZE = 28

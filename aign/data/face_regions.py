@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aign.data.image_streams import Known
+from aign.data.image_streams import ImageBatch
 from aign.errors import UserError
 
 _PIXELS = re.compile("[0-9]{1,9}")
@@ -32,7 +32,7 @@ class Region:
         """Of the table, that are needed."""
         return tuple(f"{name}_{axis}" for name in dict.fromkeys((*EYES, *self.around)) for axis in "xy")
 
-    def mask(self, known: Known) -> Float[Tensor, "batch 1 height width"]:
+    def mask(self, known: ImageBatch) -> Float[Tensor, "batch 1 height width"]:
         """0 where images are hidden, 1 elsewhere."""
         eyes_x, eyes_y = (known[f"righteye_{axis}"] - known[f"lefteye_{axis}"] for axis in "xy")
         unit = torch.hypot(eyes_x, eyes_y)
@@ -52,7 +52,7 @@ class Box:
     right: int
     columns: tuple[str, ...] = ()
 
-    def mask(self, known: Known) -> Float[Tensor, "batch 1 height width"]:
+    def mask(self, known: ImageBatch) -> Float[Tensor, "batch 1 height width"]:
         """0 where images are hidden, 1 elsewhere."""
         image = known["image"]
         mask = image.new_ones(len(image), 1, *image.shape[2:])

@@ -14,15 +14,15 @@ from aign.device import to_device
 from aign.errors import UserError
 from aign.memories import Memory
 
-Known = dict[str, Tensor]
+ImageBatch = dict[str, Tensor]
 """``image``, (batch, channels, height, width) in [0, 1], and numbers of its row of the table, (batch,) each."""
-Observe = Callable[[Known, Tensor], dict[str, Tensor]]
+Observe = Callable[[ImageBatch, Tensor], dict[str, Tensor]]
 """What is observed of some images, given random numbers (batch, ``num_random``) in [0, 1)."""
 FIXED_SEED = 0
 """What is observed of test images belongs to the data, not to a run."""
 
 
-def _itself(known: Known, random: Tensor) -> dict[str, Tensor]:
+def _itself(known: ImageBatch, random: Tensor) -> dict[str, Tensor]:
     return {"image": known["image"]}
 
 
@@ -84,7 +84,7 @@ def image_memory(images: ImageSet, device: torch.device | str = "cpu", *, bias: 
     """
     if bias is not None:
         images = images.where(bias)
-    return Memory({"image": images.pixels.to(device)}, bias=bias or images.name, augment=_dressed)
+    return Memory({"image": images.pixels.to(device)}, bias=bias or images.name, augment=_augmented)
 
 
 def as_floats(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -127,5 +127,5 @@ def numbers_of(images: ImageSet, columns: Sequence[str], device: torch.device | 
     return numbers
 
 
-def _dressed(drawn: dict[str, Tensor], random: Tensor) -> dict[str, Tensor]:
+def _augmented(drawn: dict[str, Tensor], random: Tensor) -> dict[str, Tensor]:
     return {"image": as_floats(drawn["image"])}

@@ -10,10 +10,10 @@ import zipfile
 import numpy as np
 import pandas as pd
 
+from aign.data.data_root import data_file
 from aign.data.file_tree import FileTree
 from aign.data.image_files import image_set
 from aign.data.images import LANDMARKS, ImageSet, split_by
-from aign.data.places import data_file
 from aign.errors import UserError
 
 CROP_PX = 180

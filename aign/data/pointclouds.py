@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aign.data.places import data_file
+from aign.data.data_root import data_file
 from aign.errors import UserError
 
 SCANS = ("bun000.ply", "bun045.ply")

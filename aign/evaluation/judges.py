@@ -4,7 +4,7 @@ import torch
 
 from aign.data.cache import CacheError
 from aign.data.digits import NUM_KINDS
-from aign.data.image_choices import ChosenImages, ImageData, judge_training_images
+from aign.data.image_splits import ChosenImages, ImageData, judge_training_images
 from aign.errors import UserError
 from aign.evaluation.attributes import AttributeClassifier, Classifier
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.data.cache import shared_cache
-from aign.data.image_choices import ChosenImages, ImageOptions, choose, has_numbers, with_numbers
 from aign.data.image_folders import load_image_folder
-from aign.data.image_streams import ImageStream, Known, as_floats, image_memory
+from aign.data.image_splits import ChosenImages, ImageOptions, choose, has_numbers, with_numbers
+from aign.data.image_streams import ImageBatch, ImageStream, as_floats, image_memory
 from aign.data.images import ImageSet
 from aign.data.streams import Sample, draw, rows
 from aign.discriminators.images import ImageDiscriminator
@@ -45,8 +45,8 @@ from aign.tasks.parts import (
     Model,
     Objective,
     Observed,
-    OwnInput,
     Terms,
+    UserInput,
 )
 from aign.tasks.stages import Preset, Stage
 
@@ -204,7 +204,7 @@ class BiasedImageModel(Model):
         """What takes the renderer's place if it is learnt: logits of the observed from the factor ``rendered_of``."""
 
     @abstractmethod
-    def observe(self, known: Known, random: Tensor) -> Observed:
+    def observe(self, known: ImageBatch, random: Tensor) -> Observed:
         """What is observed of images."""
 
     def sees(self, factors: Factors) -> Tensor:
@@ -371,16 +371,16 @@ class BiasedImageEvaluator(Evaluator):
 class BiasedImageFiles(Files):
     """Images in, images out."""
 
-    def read(self, path: Path) -> OwnInput:
+    def read(self, path: Path) -> UserInput:
         """All images of a folder, in the order of their names, and what is observed of them."""
         images = load_image_folder(path, size=self.model.size[1])
         if columns := self.config.columns:
             reason = "has no landmarks in a table beside it"
             images = images.fit(has_numbers(images, columns), reason)
         images = images.grey() if self.model.size[0] == 1 else images
-        return OwnInput.of_images(images, self.model.stream(images, "cpu").fixed(len(images)))
+        return UserInput.of_images(images, self.model.stream(images, "cpu").fixed(len(images)))
 
-    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """The inferred images, called as those that were read, and ``grid.png`` of all of them."""
         return write_images(inferred["image"], folder, own.names)
 

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from aign.data.digits import NUM_KINDS, SIZE, digit_set, generated_digits, load_digits
 from aign.data.image_folders import load_image_folder
-from aign.data.image_streams import ImageStream, Known, as_floats, shifted
+from aign.data.image_streams import ImageBatch, ImageStream, as_floats, shifted
 from aign.data.images import ImageSet
 from aign.data.skipped import printable
 from aign.data.streams import Sample, rows
@@ -37,8 +37,8 @@ from aign.tasks.parts import (
     Model,
     Objective,
     Observed,
-    OwnInput,
     Terms,
+    UserInput,
 )
 from aign.tasks.stages import Preset, Stage
 
@@ -115,7 +115,7 @@ class DigitsData(Data):
             test=stream("test").fixed(self.config.num_test),
         )
 
-    def _moved(self, known: Known, random: Tensor) -> Observed:
+    def _moved(self, known: ImageBatch, random: Tensor) -> Observed:
         return {"image": shifted(known["image"], random, self.config.shift_px)}
 
 
@@ -183,7 +183,7 @@ class DigitsEvaluator(Evaluator):
 class DigitsFiles(Files):
     """Images of digits in, a table of classes out."""
 
-    def read(self, path: Path) -> OwnInput:
+    def read(self, path: Path) -> UserInput:
         """All images of a folder, in the order of their names: the middle square of each, small and grey.
 
         Images whose ground is light are skipped.
@@ -192,9 +192,9 @@ class DigitsFiles(Files):
         is_dark = (as_floats(images.pixels).mean((1, 2, 3)) <= 0.5).numpy()
         images = images.fit(is_dark, "is mostly light, the network knows light ink on dark ground: invert it")
         names = tuple(printable(file) for file in images.table["file"])
-        return OwnInput(sample=ImageStream(images).fixed(len(images)), names=names, skipped=images.skipped)
+        return UserInput(sample=ImageStream(images).fixed(len(images)), names=names, skipped=images.skipped)
 
-    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """``predictions.csv``: the file of each image, its class and the confidence in it."""
         confidence, guess = inferred["logits"].softmax(1).max(1)
         table = pd.DataFrame({"file": own.names, "class": guess.cpu(), "confidence": confidence.cpu()})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aign.data.digits import SIZE as DIGIT_SIZE
 from aign.data.face_regions import Box, parse_hidden
-from aign.data.image_streams import Known
+from aign.data.image_streams import ImageBatch
 from aign.data.streams import Sample
 from aign.errors import NotTrainable
 from aign.generators.images import DenseInpainter, Inpainter, completed, decoder, dense_decoder, filled
@@ -116,7 +116,7 @@ class InpaintModel(BiasedImageModel):
             return dense_decoder(self.size, width=self.config.width)
         return decoder(self.size[0], width=self.config.width, shrinks=False)
 
-    def observe(self, known: Known, random: Tensor) -> Observed:
+    def observe(self, known: ImageBatch, random: Tensor) -> Observed:
         return _behind(parse_hidden(self.config.hidden).mask(known), known["image"])
 
     def sees(self, factors: Factors) -> Tensor:

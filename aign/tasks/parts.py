@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from aign.data.images import ImageSet
-from aign.data.own_images import result_names
 from aign.data.skipped import Skipped
 from aign.data.streams import Sample, Stream
+from aign.data.user_images import result_names
 from aign.errors import UserError
 from aign.evaluation.result import Split, Summary
 from aign.memories import Memory
@@ -202,7 +202,7 @@ PICTURE = "picture"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnInput:
+class UserInput:
     """A user's own input."""
 
     sample: Sample
@@ -212,7 +212,7 @@ class OwnInput:
     skipped: tuple[Skipped, ...] = ()
 
     @classmethod
-    def of_images(cls, images: ImageSet, sample: Sample) -> "OwnInput":
+    def of_images(cls, images: ImageSet, sample: Sample) -> "UserInput":
         names = result_names(images.table["file"].tolist(), taken=(GRID, PICTURE))
         return cls(sample=sample, names=names, skipped=images.skipped)
 
@@ -223,14 +223,14 @@ class Files:
     def __init__(self, config: Any, model: Any) -> None:
         self.config, self.model = config, model
 
-    def read(self, path: Path) -> OwnInput:
+    def read(self, path: Path) -> UserInput:
         """A user's own input. A file or person that cannot be right is skipped; raises UserError if all are."""
         raise UserError(path, "this task reads no files", "use one that does, or aign.load(...).infer(...) in Python")
 
-    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """What was inferred of a user's own input, as files in a folder."""
         return []
 
-    def doubts(self, inferred: Factors, own: OwnInput, metrics: Mapping[str, float]) -> list[str]:
+    def doubts(self, inferred: Factors, own: UserInput, metrics: Mapping[str, float]) -> list[str]:
         """What in a user's own input is unlike anything that ``metrics`` of the test split were measured on."""
         return []

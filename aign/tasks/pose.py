@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from aign.data.bodies import generated_bodies
 from aign.data.cameras import NUM_RANDOM, random_cameras
 from aign.data.cmu import load_cmu
+from aign.data.data_root import data_file
 from aign.data.h36m import load_h36m
 from aign.data.keypoint_files import crop_to_person, read_keypoints, unlikely_people, write_poses
 from aign.data.motion import MotionClips, Role
-from aign.data.places import data_file
 from aign.data.pose_streams import (
     MAX_MEASURED_PER_ACTION,
     MAX_UNLABELLED_PER_ACTION,
@@ -59,8 +59,8 @@ from aign.tasks.parts import (
     Model,
     Objective,
     Observed,
-    OwnInput,
     Terms,
+    UserInput,
 )
 from aign.tasks.stages import Preset, Stage
 
@@ -440,13 +440,13 @@ class PoseFiles(Files):
     config: PoseConfig
     model: PoseModel
 
-    def read(self, path: Path) -> OwnInput:
+    def read(self, path: Path) -> UserInput:
         people = read_keypoints(path, self.model.skeleton)
         cropped = crop_to_person(people.keypoints_px, self.config.image_size)
         names = tuple(str(number) for number in people.numbers)
-        return OwnInput(sample={"observed": {"keypoints_px": cropped}}, names=names, skipped=people.skipped)
+        return UserInput(sample={"observed": {"keypoints_px": cropped}}, names=names, skipped=people.skipped)
 
-    def doubts(self, inferred: Factors, own: OwnInput, metrics: Mapping[str, float]) -> list[str]:
+    def doubts(self, inferred: Factors, own: UserInput, metrics: Mapping[str, float]) -> list[str]:
         """People whose poses, seen by the camera, are far from their keypoints: joints may be in another order."""
         if "reprojection_px" not in metrics:
             return []
@@ -455,7 +455,7 @@ class PoseFiles(Files):
         error_px = mean_distance(rendered, observed["keypoints_px"])
         return unlikely_people(error_px, metrics["reprojection_px"], own.names, self.model.skeleton)
 
-    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """``poses.json``: a pose a person, in the order of the input, null for those who were skipped."""
         joints = root_relative(self.model.joints(inferred), self.model.skeleton)
         numbers = [int(name) for name in own.names]

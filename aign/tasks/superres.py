@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from aign.data.image_streams import Known
+from aign.data.image_streams import ImageBatch
 from aign.errors import NotTrainable
 from aign.evaluation.image import WINDOW_PX
 from aign.generators.images import SuperResolver, decoder
@@ -75,7 +75,7 @@ class SuperresModel(BiasedImageModel):
     def learnt_decoder(self) -> nn.Module:
         return decoder(self.size[0], width=self.config.width, shrinks=True)
 
-    def observe(self, known: Known, random: Tensor) -> Observed:
+    def observe(self, known: ImageBatch, random: Tensor) -> Observed:
         return {"image": downsampled(known["image"], FACTOR)}
 
     def example(self, count: int, random: torch.Generator) -> Observed:

@@ -21,10 +21,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from aign.data.image_choices import ImageOptions
-from aign.data.image_streams import ImageStream, Known, as_floats
-from aign.data.own_images import read_own_images
+from aign.data.image_splits import ImageOptions
+from aign.data.image_streams import ImageBatch, ImageStream, as_floats
 from aign.data.streams import Sample, rows
+from aign.data.user_images import read_user_images
 from aign.errors import NotTrainable
 from aign.evaluation.face_picture import write_images
 from aign.evaluation.image import WINDOW_PX, psnr_db, ssim
@@ -46,8 +46,8 @@ from aign.tasks.parts import (
     Model,
     Objective,
     Observed,
-    OwnInput,
     Terms,
+    UserInput,
 )
 from aign.tasks.stages import Preset, Stage
 
@@ -181,7 +181,7 @@ class VAEModel(Model):
     def generator_parts(self) -> dict[str, GeneratorPart]:
         return {"likelihood": GeneratorPart(lr_factor=self.config.likelihood_lr_factor)}
 
-    def photograph(self, known: Known, random: Tensor) -> Observed:
+    def photograph(self, known: ImageBatch, random: Tensor) -> Observed:
         """The image with its grain, still in [0, 1]."""
         return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.grain)}
 
@@ -287,17 +287,17 @@ class VAEEvaluator(Evaluator):
 class VAEFiles(Files):
     """Images in, images out."""
 
-    def read(self, path: Path) -> OwnInput:
+    def read(self, path: Path) -> UserInput:
         """Images in the middle of their grain; latents are not drawn but the most likely ones."""
-        own = read_own_images(path, self.config.image_shape)
+        own = read_user_images(path, self.config.image_shape)
         images = as_floats(own.pixels)
         random = torch.full_like(images, 0.5)
         noise = images.new_zeros(len(images), self.config.latent_size)
-        return OwnInput.of_images(
+        return UserInput.of_images(
             own, {"observed": {**self.model.photograph({"image": images}, random), "noise": noise}}
         )
 
-    def write(self, inferred: Factors, own: OwnInput, folder: Path) -> list[Path]:
+    def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """The rendered images without grain, called as those that were read, and ``grid.png`` of all of them."""
         grain = self.config.grain
         rendered = self.model.renderer(inferred, own.sample["observed"])["image"]

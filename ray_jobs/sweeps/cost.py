@@ -12,8 +12,8 @@ from ray_jobs.reports.estimate import Work, estimate, to_do
 from ray_jobs.reports.history import READERS, read_lines
 from ray_jobs.reports.stored import Attempt, Cost, find_runs, read_attempts
 from ray_jobs.runs.job import Job
-from ray_jobs.sweeps.book import Record, read_records
 from ray_jobs.sweeps.plan import Sweep, trial_folder
+from ray_jobs.sweeps.trial_log import Record, read_records
 
 MOST_ESTIMATED = 50
 """Trials that an estimate looks at, evenly spaced; the others are taken to be as these."""

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ray_jobs.reports.plots import tidy, words
-from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.space import RANGE
+from ray_jobs.sweeps.trial_log import Record
 
 COLORS = colormaps["viridis"]
 UNFINISHED = "0.75"
@@ -161,8 +161,8 @@ def paths(sweep: Sweep, records: Sequence[Record]) -> Figure:
         for record in ranked:
             if not record.path:
                 continue
-            clocks = [stretch["clock"] for stretch in record.path] + [record.clock]
-            values = [_number(stretch["values"][name]) for stretch in record.path]
+            clocks = [segment["clock"] for segment in record.path] + [record.clock]
+            values = [_number(segment["values"][name]) for segment in record.path]
             best = record is ranked[-1]
             axes.stairs(values, clocks, color=color(record), linewidth=3 if best else 1.2, baseline=None)
         axes.set(xlabel="step", ylabel=words(name), title="bold: the best member's path")

@@ -15,10 +15,10 @@ from ray_jobs.reports.plots import as_png
 from ray_jobs.reports.run_page import left_out, measured
 from ray_jobs.reports.stored import Cost
 from ray_jobs.sweeps import plots
-from ray_jobs.sweeps.book import Record, table
 from ray_jobs.sweeps.cost import spent
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.results import described, front, groups, ranked, repeating, tested
+from ray_jobs.sweeps.trial_log import Record, table
 
 MOST_PICTURES = 12
 

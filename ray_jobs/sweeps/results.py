@@ -9,8 +9,8 @@ from aign.evaluation.result import measured_on
 from aign.trained import StoredEvaluation
 from ray_jobs.cli.display import spread
 from ray_jobs.runs.folder import read_export
-from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep
+from ray_jobs.sweeps.trial_log import Record
 
 SHOWN = 12
 """Trials, or groups of them, in the console's table."""
@@ -40,7 +40,7 @@ def repeating(sweep: Sweep, record: Record) -> str:
     All members of a population begin with the same weights and see the same batches, so a path of fixed alphas is the
     schedule ``steps:...``, to the bit.
     """
-    values = [stretch["values"] for stretch in record.path]
+    values = [segment["values"] for segment in record.path]
     changing = [name for name in values[0] if len({value[name] for value in values}) > 1]
     fixed = all(value[name].startswith("fixed:") for name in changing for value in values)
     if not fixed:
@@ -48,7 +48,7 @@ def repeating(sweep: Sweep, record: Record) -> str:
     total = sweep.job.run.training.steps
     points = {
         name: ",".join(
-            f"{stretch['clock'] / total!r}={stretch['values'][name].removeprefix('fixed:')}" for stretch in record.path
+            f"{segment['clock'] / total!r}={segment['values'][name].removeprefix('fixed:')}" for segment in record.path
         )
         for name in changing
     }
@@ -75,8 +75,8 @@ def groups(sweep: Sweep, records: Sequence[Record]) -> list[tuple[dict[str, str]
 
 
 def described(record: Record) -> dict[str, str]:
-    """A trial's values, those of all stretches of its path."""
-    values = [stretch["values"] for stretch in record.path]
+    """A trial's values, those of all segments of its path."""
+    values = [segment["values"] for segment in record.path]
     return {name: " → ".join(dict.fromkeys(value[name] for value in values)) for name in values[0]} if values else {}
 
 

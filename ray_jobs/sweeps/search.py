@@ -8,8 +8,8 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from ray_jobs.sweeps.book import Record, StoredStretch
 from ray_jobs.sweeps.space import Point, Range, Space
+from ray_jobs.sweeps.trial_log import Record, StoredSegment
 
 
 class OptunaSearch(Searcher):
@@ -79,12 +79,12 @@ class OptunaSearch(Searcher):
         return {}  # Tune keeps a copy on disk, which nobody reads
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the book has it all."""
+        """Nothing: the trial log has it all."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the book has it all."""
+        """Nothing: the trial log has it all."""
 
-    def _config(self, trial_id: str, trial: int, path: list[StoredStretch]) -> dict[str, Any]:
+    def _config(self, trial_id: str, trial: int, path: list[StoredSegment]) -> dict[str, Any]:
         self._asked[trial_id] = asked = self._study.ask()
         return {"spec": {"trial": trial, "point": self._suggest(asked), "path": path}}
 

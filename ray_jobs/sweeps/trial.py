@@ -38,7 +38,7 @@ SECONDS_FOR_A_CHECKPOINT = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class Segment:
     """A part of a trial's path: a run with its values, from a step on."""
 
     run: str
@@ -63,7 +63,7 @@ class Trial(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self.config = config
-        self.path = [Stretch(**stretch) for stretch in config["spec"]["path"]]
+        self.path = [Segment(**segment) for segment in config["spec"]["path"]]
         self.last: dict[str, Any] = {"step": 0, "clock": 0}
         self._events: queue.Queue[Event | None] = queue.Queue()  # None at the end of a run
         self._stop = StopSignal()
@@ -99,7 +99,7 @@ class Trial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: str) -> None:  # type: ignore[override]
         pointer = json.loads((Path(checkpoint) / POINTER).read_text())
-        self.path = [Stretch(**stretch) for stretch in pointer["path"]]
+        self.path = [Segment(**segment) for segment in pointer["path"]]
         self.last = pointer["last"]
 
     def cleanup(self) -> None:
@@ -115,7 +115,7 @@ class Trial(tune.Trainable):
     def own_folder(self) -> str:
         return trial_folder(int(self.trial_name))
 
-    def _next_path(self) -> list[Stretch]:
+    def _next_path(self) -> list[Segment]:
         """The path so far, ending in a run of this trial with the values it is to have from here on."""
         values = self.sweep.space.values(self.config["spec"]["point"])
         last = self.path[-1] if self.path else None
@@ -123,11 +123,11 @@ class Trial(tune.Trainable):
             return self.path
         runs = [name for name in self.sweep.folder.names(self.own_folder) if name.isdecimal()]
         if last is None:  # a run that ended before anything was measured is the same run
-            return [Stretch(run=f"{self.own_folder}/{max(0, len(runs) - 1)}", values=values)]
+            return [Segment(run=f"{self.own_folder}/{max(0, len(runs) - 1)}", values=values)]
         run = f"{self.own_folder}/{len(runs)}"
         step = copy_checkpoint(self.sweep.folder / last.run, self.sweep.folder / run, self.last["step"])
         clock = self.last["clock"] + step - self.last["step"]
-        return [*self.path, Stretch(run=run, values=values, step=step, clock=clock)]
+        return [*self.path, Segment(run=run, values=values, step=step, clock=clock)]
 
     def _train(self) -> bool:
         """Run as far as the trial may go without Tune; whether that is the end."""
@@ -168,7 +168,7 @@ class Trial(tune.Trainable):
         return {**self.last, "path": self._path_as_json(), "finished": True, DONE: True}
 
     def _path_as_json(self) -> list[dict[str, Any]]:
-        return [asdict(stretch) for stretch in self.path]
+        return [asdict(segment) for segment in self.path]
 
 
 def copy_checkpoint(source: Store, target: Store, step: int) -> int:

@@ -17,14 +17,14 @@ from ray.tune.search import BasicVariantGenerator
 from aign.errors import last_line
 from ray_jobs.launch.ray_internals import ENV_VARS_TO_PROPAGATE
 from ray_jobs.launch.signals import StopSignal
-from ray_jobs.sweeps.book import Book, Record, Status
 from ray_jobs.sweeps.plan import Sweep
 from ray_jobs.sweeps.ranks import first_points
 from ray_jobs.sweeps.search import OptunaSearch
 from ray_jobs.sweeps.trial import Trial
+from ray_jobs.sweeps.trial_log import Record, Status, TrialLog
 
 TUNE_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the book writes what is to be kept
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial log writes what is to be kept
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # StopSignal has it
     "TUNE_RESULT_BUFFER_LENGTH": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -37,7 +37,7 @@ SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "
 Show = Callable[[Record], None]
 
 
-def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
+def run_trials(sweep: Sweep, trials: TrialLog, show: Show, stop: StopSignal) -> None:
     """Run what is not over, to the end of the budget or until asked to stop. Ray is connected already."""
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -45,51 +45,51 @@ def run_trials(sweep: Sweep, book: Book, show: Show, stop: StopSignal) -> None:
     random.seed(sweep.options.sweep_seed)  # Tune's population draws from it whom to follow
     # pointers only, and nobody resumes from them
     with tempfile.TemporaryDirectory(prefix="aign-tune-", ignore_cleanup_errors=True) as pointers:
-        _tuner(sweep, book, show, stop, pointers).fit()
+        _tuner(sweep, trials, show, stop, pointers).fit()
 
 
-def _tuner(sweep: Sweep, book: Book, show: Show, stop: StopSignal, pointers: str) -> tune.Tuner:
-    specs = None if sweep.options.search == "optuna" else _specs(sweep, book)
+def _tuner(sweep: Sweep, trials: TrialLog, show: Show, stop: StopSignal, pointers: str) -> tune.Tuner:
+    specs = None if sweep.options.search == "optuna" else _specs(sweep, trials)
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(Trial, sweep=sweep), _beside_this_process(sweep)),
         param_space=None if specs is None else {"spec": tune.grid_search(specs)},
-        tune_config=_tune_config(sweep, book, specs),
+        tune_config=_tune_config(sweep, trials, specs),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=pointers,
             verbose=0,
-            stop=EndOfSweep(sweep.options.budget_hours, stop, book),
-            callbacks=[_Writer(book, show)],
+            stop=EndOfSweep(sweep.options.budget_hours, stop, trials),
+            callbacks=[_Writer(trials, show)],
             failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
         ),
     )
 
 
-def _specs(sweep: Sweep, book: Book) -> list[dict[str, Any]]:
+def _specs(sweep: Sweep, trials: TrialLog) -> list[dict[str, Any]]:
     """Configs of the trials that are not over."""
     specs = []
     for trial, point in enumerate(sweep.points):
-        if book.is_over(trial):
+        if trials.is_over(trial):
             continue
-        record = book.records.get(trial)
+        record = trials.records.get(trial)
         specs.append(
             {"trial": trial, "point": record.point if record else point, "path": record.path if record else []}
         )
     return specs
 
 
-def _tune_config(sweep: Sweep, book: Book, specs: list[dict[str, Any]] | None) -> tune.TuneConfig:
+def _tune_config(sweep: Sweep, trials: TrialLog, specs: list[dict[str, Any]] | None) -> tune.TuneConfig:
     options = sweep.options
     searcher: Any = None
     if specs is None:
         searcher = OptunaSearch(
             sweep.space,
-            book.in_order(),
+            trials.in_order(),
             sweep.num_trials,
             options.maximize,
             options.sweep_seed,
             options.cost,
-            [] if book.records else first_points(sweep),
+            [] if trials.records else first_points(sweep),
         )
     elif options.scheduler != "pbt":  # a population's paused members would count, and keep others from beginning
         searcher = BasicVariantGenerator(max_concurrent=options.max_concurrent)
@@ -98,7 +98,7 @@ def _tune_config(sweep: Sweep, book: Book, specs: list[dict[str, Any]] | None) -
         mode="max" if options.maximize else "min",
         search_alg=searcher,
         scheduler=_scheduler(sweep),
-        num_samples=sum(not book.is_over(trial) for trial in range(sweep.num_trials)) if specs is None else 1,
+        num_samples=sum(not trials.is_over(trial) for trial in range(sweep.num_trials)) if specs is None else 1,
         max_concurrent_trials=options.max_concurrent if specs is None else None,
         reuse_actors=True,
         trial_name_creator=_name,
@@ -155,7 +155,7 @@ class Population(PopulationBasedTraining):
 
 
 class NotPickled:
-    """What Tune keeps a copy of on disk, which nobody reads: the book has what a sweep goes on from."""
+    """What Tune keeps a copy of on disk, which nobody reads: the trial log has what a sweep goes on from."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -164,8 +164,8 @@ class NotPickled:
 class EndOfSweep(NotPickled, tune.Stopper):
     """All trials end, saved, when the budget is used up, someone asks, or no trial can go on."""
 
-    def __init__(self, budget_hours: float | None, stop: StopSignal, book: Book) -> None:
-        self._stop, self._book = stop, book
+    def __init__(self, budget_hours: float | None, stop: StopSignal, trials: TrialLog) -> None:
+        self._stop, self._book = stop, trials
         self._end = time.monotonic() + 3600 * budget_hours if budget_hours else None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -176,10 +176,10 @@ class EndOfSweep(NotPickled, tune.Stopper):
 
 
 class _Writer(NotPickled, tune.Callback):
-    """Writes what happens into the book and shows it."""
+    """Writes what happens into the trial log and shows it."""
 
-    def __init__(self, book: Book, show: Show) -> None:
-        self._book, self._show = book, show
+    def __init__(self, trials: TrialLog, show: Show) -> None:
+        self._book, self._show = trials, show
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._book.begin(int(str(trial)), trial.config["spec"]["point"])

@@ -13,8 +13,8 @@ def numbered(count, **options):
     return Memory({"number": torch.arange(count)}, bias="tests", **options)
 
 
-def remembered(memory, size=20_000, share=None):
-    return draw("memory", memory, size, seed=0, step=0, worker=share or ALONE)["factors"]
+def remembered(memory, size=20_000, worker=ALONE):
+    return draw("memory", memory, size, seed=0, step=0, worker=worker)["factors"]
 
 
 @pytest.mark.parametrize("weights", [None, torch.arange(20.0), torch.tensor([1000.0, 0] * 10)])

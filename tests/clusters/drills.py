@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from ray_jobs.storage.attempts import ATTEMPTS
-from ray_jobs.sweeps.book import read_records
+from ray_jobs.sweeps.trial_log import read_records
 from ray_jobs.worker.gauges import GAUGES
 from tests.clusters import samples
 from tests.clusters.hosts import GATEWAY, Host, hosts

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from aign.data.cmu import JOINT_NAMES, PAIRED_ACTION, load_cmu
+from aign.data.data_root import data_file
 from aign.data.motion import ROLES
-from aign.data.places import data_file
 from aign.errors import UserError
 
 PARENTS = [-1, *[0, 1, 2, 3, 4, 5], *[0, 7, 8, 9, 10, 11], *[0, 13, 14, 15, 16, 17, 18]]

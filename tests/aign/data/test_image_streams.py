@@ -22,8 +22,8 @@ def masked(known, random):
     return {"image": known["image"] * mask, "mask": mask, "nose_x": known["nose_x"]}
 
 
-def batch(stream, *, seed=0, step=0, share=None):
-    return draw("images", stream, 16, seed=seed, step=step, worker=share or ALONE)
+def batch(stream, *, seed=0, step=0, worker=ALONE):
+    return draw("images", stream, 16, seed=seed, step=step, worker=worker)
 
 
 def test_an_image_is_observed_as_it_is(faces):

@@ -20,8 +20,8 @@ class Numbers:
         return {"observed": {"x": plan["x"]}}
 
 
-def batch(*, name="a", seed=0, step=0, share=ALONE):
-    return draw(name, Numbers(), 8, seed=seed, step=step, worker=share)["observed"]["x"]
+def batch(*, name="a", seed=0, step=0, worker=ALONE):
+    return draw(name, Numbers(), 8, seed=seed, step=step, worker=worker)["observed"]["x"]
 
 
 def test_same_seed_and_step_give_the_same_batch():

@@ -23,8 +23,8 @@ def digits(monkeypatch):
         {"label": drawn.labels.numpy(), "split": ["train"] * 100 + ["test"] * 50 + ["validation"] * 150}
     )
     images = ImageSet(name="scribbles", pixels=drawn.images.mul(255).byte()[:, None], table=table)
-    monkeypatch.setattr("aign.data.image_choices._digits", lambda: images)
-    monkeypatch.setattr("aign.data.image_choices._unread_digits", lambda: images.split("validation"))
+    monkeypatch.setattr("aign.data.image_splits._digits", lambda: images)
+    monkeypatch.setattr("aign.data.image_splits._unread_digits", lambda: images.split("validation"))
 
 
 @pytest.mark.parametrize("hidden", ["mouth", "nose", "eyes", "box:4:8:20:24"])

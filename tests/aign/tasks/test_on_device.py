@@ -11,7 +11,7 @@ import torch
 import aign
 from aign.device import to_device
 from aign.tasks import TASKS
-from aign.tasks.parts import OwnInput
+from aign.tasks.parts import UserInput
 from aign.trained import Trained
 from aign.training.loop import Progress, draw_batch, evaluate, infer_all
 from aign.training.players import make_engines
@@ -49,7 +49,7 @@ def test_it_does_what_it_does_on_a_cpu(name, device, tmp_path):
         task.evaluator.picture(inferred, task.data.validation).savefig(tmp_path / "picture.png")
 
         example = task.model.example(2, torch.Generator().manual_seed(0))
-        own = OwnInput(sample={"observed": to_device(example, place)}, names=("0", "1"))
+        own = UserInput(sample={"observed": to_device(example, place)}, names=("0", "1"))
         inferred = infer_all(task.model.generator, own.sample["observed"])
         assert all(file.is_file() for file in task.files.write(inferred, own, tmp_path))
         task.files.doubts(inferred, own, evaluation.metrics)

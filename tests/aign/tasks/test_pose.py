@@ -8,7 +8,7 @@ import torch
 
 from aign.errors import UserError
 from aign.evaluation.pose import mean_distance
-from aign.tasks.parts import OwnInput
+from aign.tasks.parts import UserInput
 from aign.tasks.pose import POSE, SUPERVISION
 from aign.tasks.stages import Stage
 from aign.training.loop import draw_batch
@@ -213,7 +213,7 @@ def test_a_users_keypoints_go_in_and_poses_come_out(task, tmp_path):
 def test_people_unlike_those_of_the_test_set_are_doubted(task):
     observed = task.data.test["observed"]["keypoints_px"][:3].clone()
     inferred = task.model.generator({"keypoints_px": observed})
-    own = OwnInput(sample={"observed": {"keypoints_px": observed}}, names=("0", "4", "7"))
+    own = UserInput(sample={"observed": {"keypoints_px": observed}}, names=("0", "4", "7"))
     error_px = mean_distance(task.model.renderer(inferred, {})["keypoints_px"], observed)
     assert task.files.doubts(inferred, own, {"reprojection_px": error_px.max().item()}) == []
     assert task.files.doubts(inferred, own, {}) == []

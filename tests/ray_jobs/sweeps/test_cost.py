@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from ray_jobs import report
-from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.cost import estimated, spent
 from ray_jobs.sweeps.plan import plan
+from ray_jobs.sweeps.trial_log import Record
 
 RUN = ["--steps", "1000", "--evaluate-every", "100", "--checkpoint-every", "100", "--workers", "1"]
 

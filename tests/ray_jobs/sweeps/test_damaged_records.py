@@ -6,9 +6,9 @@ import pytest
 
 from aign.storage.store import Store
 from ray_jobs.reports.plots import as_png
-from ray_jobs.sweeps.book import Record, read_records
 from ray_jobs.sweeps.plan import plan
 from ray_jobs.sweeps.plots import against_each_option, parallel_coordinates
+from ray_jobs.sweeps.trial_log import Record, read_records
 
 PATH = [{"run": "trials/000/0", "values": {"alpha": "fixed:1"}, "step": 0, "clock": 0}]
 

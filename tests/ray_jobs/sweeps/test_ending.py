@@ -12,11 +12,10 @@ from ray_jobs.launch.signals import StopSignal
 from ray_jobs.storage.attempts import AlreadyRuns, Superseded
 from ray_jobs.storage.spool import Spool
 from ray_jobs.sweep import check_end
-from ray_jobs.sweeps import trial as trials
 from ray_jobs.sweeps import tuning
-from ray_jobs.sweeps.book import Book, Record, read_records
 from ray_jobs.sweeps.plan import plan
 from ray_jobs.sweeps.trial import Trial
+from ray_jobs.sweeps.trial_log import Record, TrialLog, read_records
 from ray_jobs.sweeps.tuning import EndOfSweep
 from ray_jobs.worker.stopped import Stopped
 
@@ -37,10 +36,10 @@ def sweep(tmp_path):
 
 
 @pytest.fixture
-def book(sweep):
-    book = Book(sweep, print)
-    yield book
-    book.close()
+def trials(sweep):
+    trials = TrialLog(sweep, print)
+    yield trials
+    trials.close()
 
 
 @pytest.fixture
@@ -51,8 +50,8 @@ def step(sweep, monkeypatch):
         def launch(*_):
             raise error
 
-        monkeypatch.setattr(trials, "launch", launch)
-        monkeypatch.setattr(trials, "SECONDS_TO_STOP", 0.0)
+        monkeypatch.setattr("ray_jobs.sweeps.trial.launch", launch)
+        monkeypatch.setattr("ray_jobs.sweeps.trial.SECONDS_TO_STOP", 0.0)
         trial = Trial.__new__(Trial)
         trial.sweep = sweep
         trial._trial_info = type("Info", (), {"trial_name": "000"})()
@@ -62,40 +61,40 @@ def step(sweep, monkeypatch):
     return step
 
 
-def test_values_that_cannot_be_trained_are_failed_for_good(step, book):
+def test_values_that_cannot_be_trained_are_failed_for_good(step, trials):
     result = step(NotTrainable("loss term", "is nan at step 3", "lower the learning rates"))
-    book.begin(0, {"alpha": 0})
-    record = book.result(0, result)
-    assert (record.status, record.is_over, book.broken) == ("failed", True, "")
+    trials.begin(0, {"alpha": 0})
+    record = trials.result(0, result)
+    assert (record.status, record.is_over, trials.broken) == ("failed", True, "")
 
 
 @pytest.mark.parametrize("error", ENVIRONMENT, ids=lambda error: type(error).__name__)
-def test_what_broke_around_a_trial_ends_the_sweep_and_leaves_the_trial_open(error, step, book, sweep):
-    book.begin(0, {"alpha": 0})
-    book.result(0, step(error))
-    record = book.end(0, "stopped")
+def test_what_broke_around_a_trial_ends_the_sweep_and_leaves_the_trial_open(error, step, trials, sweep):
+    trials.begin(0, {"alpha": 0})
+    trials.result(0, step(error))
+    record = trials.end(0, "stopped")
     assert (record.status, record.is_over) == ("crashed", False)
-    assert book.broken == str(error)
-    assert EndOfSweep(None, StopSignal(), book).stop_all()
+    assert trials.broken == str(error)
+    assert EndOfSweep(None, StopSignal(), trials).stop_all()
     with pytest.raises(RuntimeError):
-        check_end(sweep, book, None)
+        check_end(sweep, trials, None)
 
 
-def test_a_store_that_refuses_the_books_own_files_ends_the_sweep(book, sweep, monkeypatch):
+def test_a_store_that_refuses_the_logs_own_files_ends_the_sweep(trials, sweep, monkeypatch):
     def refuse(*_, **how):
         raise UserError("spool", "no room", "make room")
 
     monkeypatch.setattr(Spool, "put", refuse)
-    book.begin(0, {"alpha": 0})
-    assert book.broken
-    assert EndOfSweep(None, StopSignal(), book).stop_all()
+    trials.begin(0, {"alpha": 0})
+    assert trials.broken
+    assert EndOfSweep(None, StopSignal(), trials).stop_all()
 
 
 def test_a_command_that_another_host_has_superseded_ends_and_writes_nothing_more(sweep, monkeypatch, tmp_path):
-    older = Book(sweep, print)
+    older = TrialLog(sweep, print)
     older.begin(0, {"alpha": 0})
     monkeypatch.setenv("AIGN_SPOOL", str(tmp_path / "another host"))
-    newer = Book(sweep, print)
+    newer = TrialLog(sweep, print)
     newer.begin(0, {"alpha": 0})
     newer.result(0, {"objective": 1.0, "step": 40, "clock": 40})
     newer.close()
@@ -112,31 +111,31 @@ def test_options_are_compared_again_when_the_sweep_is_taken_over(sweep):
     other = plan([*sweep.argv, "--space", "alpha=fixed:1|fixed:2", "--search", "grid"])
     assert other.folder == sweep.folder
     other.check_existing()
-    Book(sweep, print).close()
+    TrialLog(sweep, print).close()
     with pytest.raises(UserError):
-        Book(other, print)
+        TrialLog(other, print)
     assert json.loads(sweep.folder.read("sweep.json"))["space"] == sweep.space.to_json()
 
 
-def end_with(book, sweep, *statuses, signum=None):
-    book.records = {i: Record(trial=i, point={}, status=status) for i, status in enumerate(statuses)}
-    check_end(sweep, book, signum)
+def end_with(trials, sweep, *statuses, signum=None):
+    trials.records = {i: Record(trial=i, point={}, status=status) for i, status in enumerate(statuses)}
+    check_end(sweep, trials, signum)
 
 
 @pytest.mark.parametrize("statuses", [("failed", "failed"), ("finished", "crashed"), ("finished",)])
-def test_a_sweep_that_did_not_come_to_a_good_end_does_not_end_with_status_0(statuses, book, sweep):
+def test_a_sweep_that_did_not_come_to_a_good_end_does_not_end_with_status_0(statuses, trials, sweep):
     with pytest.raises(RuntimeError):
-        end_with(book, sweep, *statuses)
+        end_with(trials, sweep, *statuses)
 
 
 @pytest.mark.parametrize("statuses", [("finished", "finished"), ("finished", "failed"), ("finished", "stopped")])
-def test_a_sweep_that_did_does(statuses, book, sweep):
-    end_with(book, sweep, *statuses)
+def test_a_sweep_that_did_does(statuses, trials, sweep):
+    end_with(trials, sweep, *statuses)
 
 
-def test_a_sweep_that_was_asked_to_stop_says_that(book, sweep):
+def test_a_sweep_that_was_asked_to_stop_says_that(trials, sweep):
     with pytest.raises(Stopped):
-        end_with(book, sweep, "finished", "running", signum=15)
+        end_with(trials, sweep, "finished", "running", signum=15)
 
 
 @pytest.mark.parametrize("damage", [b"", b"null", b"{not json", b'{"trial": "x", "point": {}}', b"\xff"])
@@ -154,7 +153,7 @@ def test_nothing_of_tune_stays_on_this_machine(sweep, monkeypatch):
     monkeypatch.setattr(tuning, "TUNE_ENVIRONMENT", {})
     folders = []
 
-    def fail(sweep, book, show, stop, pointers):
+    def fail(sweep, trials, show, stop, pointers):
         folders.append(Path(pointers))
         assert folders[0].is_dir()
         raise OSError("no room")

@@ -9,9 +9,9 @@ from aign.errors import UserError
 from aign.storage.store import Store
 from ray_jobs.cli.options import parse
 from ray_jobs.sweep import command
-from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.plan import Sweep, plan
 from ray_jobs.sweeps.results import groups, repeating
+from ray_jobs.sweeps.trial_log import Record
 
 RUN = ["--steps", "100", "--evaluate-every", "20", "--checkpoint-every", "20", "--workers", "0", "--device", "cpu"]
 
@@ -20,7 +20,7 @@ def sweep_of(*argv, space="alpha=fixed:{-2:2}"):
     return plan(["pose", "--space", space, *RUN, *argv])
 
 
-def stretch(run, step, **values):
+def segment(run, step, **values):
     return {"run": run, "values": values, "step": step, "clock": step}
 
 
@@ -42,21 +42,21 @@ def test_a_trial_is_the_run_with_its_values_and_the_command_repeats_it(tmp_path)
 
 def test_a_population_path_of_fixed_alphas_is_repeated_by_one_schedule(tmp_path):
     sweep = sweep_of("--storage", str(tmp_path), "--scheduler", "pbt")
-    path = [stretch("trials/001/0", 0, alpha="fixed:1.5"), stretch("trials/000/1", 60, alpha="fixed:0.25")]
+    path = [segment("trials/001/0", 0, alpha="fixed:1.5"), segment("trials/000/1", 60, alpha="fixed:0.25")]
     job = parse(repeating(sweep, finished(0, 1.0, *path)).split()[2:]).job
     assert job.run.options.alpha == "steps:0=1.5,0.6=0.25"
 
 
 def test_a_path_that_no_schedule_spells_names_the_run(tmp_path):
     sweep = sweep_of("--storage", str(tmp_path), space="generator_lr={log:1e-4:1e-2}")
-    path = [stretch("trials/001/0", 0, generator_lr="1e-3"), stretch("trials/000/1", 60, generator_lr="1e-4")]
+    path = [segment("trials/001/0", 0, generator_lr="1e-3"), segment("trials/000/1", 60, generator_lr="1e-4")]
     assert "trials/000/1/export" in repeating(sweep, finished(0, 1.0, *path))
 
 
 def test_trials_that_differ_in_the_seed_only_are_one_group(tmp_path):
     sweep = sweep_of("--search", "grid", space="alpha=fixed:1|gnc")
     records = [
-        finished(i, objective, stretch(f"trials/{i:03d}/0", 0, alpha=alpha, seed=seed))
+        finished(i, objective, segment(f"trials/{i:03d}/0", 0, alpha=alpha, seed=seed))
         for i, (alpha, seed, objective) in enumerate([("gnc", "0", 3.0), ("fixed:1", "0", 1.0), ("gnc", "1", 1.0)])
     ]
     assert [(values, len(own)) for values, own in groups(sweep, records)] == [

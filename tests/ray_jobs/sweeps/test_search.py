@@ -3,9 +3,9 @@
 import pytest
 from ray.tune.search import Searcher
 
-from ray_jobs.sweeps.book import Record
 from ray_jobs.sweeps.search import OptunaSearch
 from ray_jobs.sweeps.space import Space
+from ray_jobs.sweeps.trial_log import Record
 
 
 @pytest.fixture

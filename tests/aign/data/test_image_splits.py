@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aign.data.faces import generated_faces
-from aign.data.image_choices import NUM_FOR_JUDGE, ImageOptions, choose, judge_training_images, with_numbers
+from aign.data.image_splits import NUM_FOR_JUDGE, ImageOptions, choose, judge_training_images, with_numbers
 from aign.data.images import ImageSet
 from aign.errors import UserError
 
@@ -67,7 +67,7 @@ def test_images_without_the_landmarks_are_left_out_and_none_at_all_is_an_error(f
 
 def test_digits_are_read_whole_and_keep_their_labels(tmp_path, monkeypatch, rng):
     monkeypatch.setenv("AIGN_DATA", str(tmp_path))
-    monkeypatch.setattr("aign.data.image_choices.NUM_DIGITS", {"train": 30, "test": 10})
+    monkeypatch.setattr("aign.data.image_splits.NUM_DIGITS", {"train": 30, "test": 10})
     monkeypatch.setitem(NUM_FOR_JUDGE, "mnist", 10)
     (tmp_path / "mnist").mkdir()
     source = np.random.default_rng(0)

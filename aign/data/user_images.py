@@ -16,7 +16,7 @@ from aign.data.skipped import Skipped, printable, skipped_line
 from aign.errors import UserError
 
 
-def read_own_images(path: Path, size: tuple[int, int, int]) -> ImageSet:
+def read_user_images(path: Path, size: tuple[int, int, int]) -> ImageSet:
     """One image file, or all in a folder and its folders, in the order of their names, as they are.
 
     ``size`` is (channels, height, width), with one channel for grey and three for colours. What is called an image and

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from aign.data.places import data_file
+from aign.data.data_root import data_file
 from aign.errors import UserError
 
 

@@ -33,8 +33,8 @@ TRIAL_FILE = "trial.json"
 SECONDS_TO_SEND = 60.0
 
 
-class StoredStretch(TypedDict):
-    """A part of a trial's path as JSON holds it (``ray_jobs.sweeps.trial.Stretch``)."""
+class StoredSegment(TypedDict):
+    """A part of a trial's path as JSON holds it (``ray_jobs.sweeps.trial.Segment``)."""
 
     run: str
     values: dict[str, str]
@@ -49,7 +49,7 @@ class Record:
     trial: int
     point: Point
     status: Status = "waiting"
-    path: list[StoredStretch] = field(default_factory=list)
+    path: list[StoredSegment] = field(default_factory=list)
     objective: float | None = None
     step: int = 0
     clock: int = 0
@@ -83,7 +83,7 @@ class Record:
         return self.path[-1]["run"] if self.path else ""
 
 
-class Book:
+class TrialLog:
     """All records of a sweep, in memory and, a moment later, in storage."""
 
     def __init__(self, sweep: Sweep, say: Callable[[str], None]) -> None:
