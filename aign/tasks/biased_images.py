@@ -90,7 +90,7 @@ class BiasedImageConfig(ImageOptions):
 
     bias: str = ""
     """Which images are remembered, an expression over the table: "Old == 1 and Beard == -1"; empty: all."""
-    sought: Changeable[str] = ""
+    judge_attribute: Changeable[str] = ""
     """What a judge looks for in inferred images, such as "Old == 1"; empty: the bias, if it is about one attribute."""
     features: Changeable[str] = ""
     """What FID, KID and content are measured on: empty for random filters that are always the same, or the file of a
@@ -122,11 +122,13 @@ class BiasedImageConfig(ImageOptions):
         if self.size % 4:
             raise NotTrainable(f"size = {self.size}", "networks halve sides twice", f"use {self.size // 4 * 4 + 4}")
         make_absolute(self, "features")
-        check_effect(self, "sought", self.data != "mnist", "with data 'mnist': its judge tells digits apart")
-        if self.sought and not _ATTRIBUTE.fullmatch(self.sought):
+        check_effect(self, "judge_attribute", self.data != "mnist", "with data 'mnist': its judge tells digits apart")
+        if self.judge_attribute and not _ATTRIBUTE.fullmatch(self.judge_attribute):
             remedy = 'write "Old == 1", "Old == -1" or "Old == 0"'
-            raise NotTrainable(f"sought = {self.sought}", "is not about one attribute, there or not", remedy)
-        for name, spelling in zip(("alpha", "scale"), one_spelling(self.alpha, self.scale), strict=True):
+            raise NotTrainable(
+                f"judge_attribute = {self.judge_attribute}", "is not about one attribute, there or not", remedy
+            )
+        for name, spelling in zip(("alpha", "scale"), one_spelling(str(self.alpha), str(self.scale)), strict=True):
             object.__setattr__(self, name, spelling)
 
     @property
@@ -157,7 +159,7 @@ class BiasedImageData(Data):
         chosen = data.chosen
         if config.features:
             trained_features(config.features)
-        if config.sought:
+        if config.judge_attribute:
             check_judge(config.data, chosen, str(_sought(config)[0]))
         if shared_cache():  # or else each machine would learn it, while others wait
             _judge(config, chosen, "cpu")
@@ -313,7 +315,7 @@ class BiasedImageEvaluator(Evaluator):
     @cached_property
     def judge(self) -> Classifier | None:
         """Learnt when first asked for; None where nothing can be judged: what can be are digits, and one attribute that
-        is ``sought``."""
+        is ``judge_attribute``."""
         return _judge(self.config, self.data.source.chosen, self.data.validation["truth"]["image"].device)
 
     def summarize(self, measured: dict[str, Tensor]) -> Summary:
@@ -396,10 +398,10 @@ def _choose(config: BiasedImageConfig) -> ChosenImages:
 
 
 def _judge(config: BiasedImageConfig, chosen: ChosenImages, device: torch.device | str) -> Classifier | None:
-    return learn_judge(config.data, chosen, _sought(config)[0], device, needed=bool(config.sought))
+    return learn_judge(config.data, chosen, _sought(config)[0], device, needed=bool(config.judge_attribute))
 
 
 def _sought(config: BiasedImageConfig) -> tuple[str | None, int]:
     """The attribute that is looked for, if it is one, and 1 if it is to be there or 0 if not."""
-    match = _ATTRIBUTE.fullmatch(config.sought or config.bias)
+    match = _ATTRIBUTE.fullmatch(config.judge_attribute or config.bias)
     return (match[1], int(match[2] == "1")) if match else (None, 0)

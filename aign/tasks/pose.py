@@ -122,7 +122,9 @@ class PoseConfig(CheckedOptions):
             raise NotTrainable(f"discriminators = {self.discriminators}", "one is named twice", "name each once")
         if self.generator == "heatmap" and self.num_blocks != PoseConfig.num_blocks:
             raise NotTrainable(f"num_blocks = {self.num_blocks}", "no effect with generator 'heatmap'", "leave it out")
-        for name, spelling in zip(("alpha", "scale_px"), one_spelling(self.alpha, self.scale_px), strict=True):
+        for name, spelling in zip(
+            ("alpha", "scale_px"), one_spelling(str(self.alpha), str(self.scale_px)), strict=True
+        ):
             object.__setattr__(self, name, spelling)
 
 

@@ -74,7 +74,7 @@ class VAEConfig(ImageOptions):
     """Width and height that images are resized to, px; MNIST's are 28."""
     num_images: Samples = 8000
     """Data `generated`: how many faces are drawn; 80 % are for training."""
-    grain: Annotated[float, Gt(0), Lt(1)] = 0.03125
+    dequantization_noise: Annotated[float, Gt(0), Lt(1)] = 0.03125
     """Width of the uniform noise that is mixed into images, of which drawings have none: without it the density of what
     never varies has no bound. 1/256 is that of bytes."""
     distribution: Distribution = "general"
@@ -183,7 +183,7 @@ class VAEModel(Model):
 
     def photograph(self, known: ImageBatch, random: Tensor) -> Observed:
         """The image with its grain, still in [0, 1]."""
-        return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.grain)}
+        return {"image": torch.lerp(known["image"], random.view_as(known["image"]), self.config.dequantization_noise)}
 
     def nll(self, rendered: Images, observed: Images) -> Float[Tensor, " batch"]:
         """-log p(image | latents), nats an image."""
@@ -299,7 +299,7 @@ class VAEFiles(Files):
 
     def write(self, inferred: Factors, own: UserInput, folder: Path) -> list[Path]:
         """The rendered images without grain, called as those that were read, and ``grid.png`` of all of them."""
-        grain = self.config.grain
+        grain = self.config.dequantization_noise
         rendered = self.model.renderer(inferred, own.sample["observed"])["image"]
         return write_images((rendered - 0.5 * grain) / (1 - grain), folder, own.names)
 

@@ -6,7 +6,7 @@ from aign.training.loop import evaluate
 from aign.training.run_config import find_task
 from ray_jobs.sweeps.plan import Sweep
 
-OF_DATA = ("data", "source", "bias", "sought", "features", "size")
+OF_DATA = ("data", "source", "bias", "judge_attribute", "features", "size")
 """Options that decide which data is read, and how."""
 
 

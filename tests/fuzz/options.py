@@ -169,7 +169,7 @@ WORDS: dict[str, Lay] = {
     "seed 1e30": fixed(command, "train", *world.POSE, "--seed", "1e30", "--dry-run", nonsense=True),
     "blocks below zero": fixed(command, "train", "superres", "--num-blocks", "-1", "--dry-run", nonsense=True),
     "a sought attribute that is none": fixed(
-        command, "train", "superres", "--sought", "Nope == 1", "--dry-run", nonsense=True
+        command, "train", "superres", "--judge-attribute", "Nope == 1", "--dry-run", nonsense=True
     ),
     "no time for workers": fixed(command, "train", "pose", "--collective-timeout-s", "nan", "--dry-run", nonsense=True),
 }

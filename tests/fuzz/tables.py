@@ -62,7 +62,9 @@ def draw_table(random: Random, folder: Path) -> Call:
         return beside_photos(folder, mutations.other_encoding(random, as_csv(rows)))
     for _ in range(random.choice((1, 1, 2, 3))):
         _bend(random, rows)
-    words = random.choice(((), (), ("--bias", "Male == 1"), ("--bias", "age > 30"), ("--sought", "Smiling == 1")))
+    words = random.choice(
+        ((), (), ("--bias", "Male == 1"), ("--bias", "age > 30"), ("--judge-attribute", "Smiling == 1"))
+    )
     return beside_photos(folder, as_csv(rows), *words)
 
 
@@ -216,7 +218,7 @@ def _labels_0_1(folder: Path) -> Call:
     rows = table()
     _column("Smiling", lambda cell: str(int(cell == "1")))(rows)
     beside_photos(folder, as_csv(rows))
-    words = [*TRAIN, "--steps", "2", "--name", "new", "--sought", "Smiling == 1"]
+    words = [*TRAIN, "--steps", "2", "--name", "new", "--judge-attribute", "Smiling == 1"]
     return command_after_dry_run(*words, results=("runs/new",))
 
 
@@ -241,8 +243,8 @@ TABLES: dict[str, Lay] = {
     "no identity anywhere": _changed(_column("identity", lambda cell: "")),
     "landmarks are infinite": _changed(_column("nose_x", lambda cell: "inf"), landmarks=True),
     "landmarks are texts": _changed(_column("nose_x", lambda cell: "left"), landmarks=True, nonsense=True),
-    "labels of 0 and 1, sought": _labels_0_1,
-    "a sought column is not there": _changed(lambda rows: None, "--sought", "Nope == 1", nonsense=True),
+    "labels of 0 and 1, judged": _labels_0_1,
+    "a sought column is not there": _changed(lambda rows: None, "--judge-attribute", "Nope == 1", nonsense=True),
     "a biased column is not there": _changed(lambda rows: None, "--bias", "Nope == 1", nonsense=True),
     "files of another ending": _changed(_column("file", lambda cell: cell.replace(".png", ".jpg"))),
     "files with ./": _changed(_column("file", lambda cell: f"./{cell}")),

@@ -156,7 +156,7 @@ def test_the_judge_says_how_many_show_the_bias(run, monkeypatch):
 
 def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
-    task = run("superres", sought="Beard == 1").make_task()
+    task = run("superres", judge_attribute="Beard == 1").make_task()
     assert task.evaluator.judge.subject == "Beard"
     images = task.data.test["truth"]["image"]
     assert set(task.evaluator.evaluate({"image": images}, task.data.test).baselines["true images"]) >= {"bias_percent"}
@@ -164,7 +164,7 @@ def test_the_judge_looks_for_what_is_sought_whatever_the_bias(run, monkeypatch):
 
 def test_the_judge_is_learnt_before_there_are_workers_where_machines_share_a_cache(run, machine, monkeypatch, tmp_path):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 20)
-    config = run("superres", sought="Smiling == 1")
+    config = run("superres", judge_attribute="Smiling == 1")
 
     def not_now(*_, **__):
         pytest.fail("a judge is learnt")
@@ -254,7 +254,9 @@ def labelled(tmp_path):
     return lambda **options: RunConfig.of("superres", **small, data="folder", source=str(tmp_path), **options)
 
 
-@pytest.mark.parametrize("words", [{"sought": "Smiling == 1"}, {"sought": "Smiling == 0"}, {"bias": "Smiling == 0"}])
+@pytest.mark.parametrize(
+    "words", [{"judge_attribute": "Smiling == 1"}, {"judge_attribute": "Smiling == 0"}, {"bias": "Smiling == 0"}]
+)
 def test_labels_of_0_and_1_are_judged_as_those_of_1_and_minus_1(words, labelled, monkeypatch):
     monkeypatch.setattr("aign.evaluation.attributes.STEPS", 5)
     config = labelled(**words)
@@ -264,10 +266,10 @@ def test_labels_of_0_and_1_are_judged_as_those_of_1_and_minus_1(words, labelled,
     assert "bias_percent" in task.evaluator.evaluate({"image": truth}, task.data.test).metrics
 
 
-@pytest.mark.parametrize("sought", ["Nope == 1", "stars == 1", "Never == 1"])
-def test_what_cannot_be_judged_is_refused_before_the_run(sought, labelled):
-    with pytest.raises(UserError, match=sought.split()[0]):
-        TASKS["superres"].data.check(labelled(sought=sought).options)
+@pytest.mark.parametrize("judge_attribute", ["Nope == 1", "stars == 1", "Never == 1"])
+def test_what_cannot_be_judged_is_refused_before_the_run(judge_attribute, labelled):
+    with pytest.raises(UserError, match=judge_attribute.split()[0]):
+        TASKS["superres"].data.check(labelled(judge_attribute=judge_attribute).options)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_what_cannot_be_judged_is_refused_before_the_run(sought, labelled):
         ({"size": 46}, "size = 46: networks halve sides twice; use 48"),
         ({"beta": -1.0}, "beta = -1.0"),
         ({"alpha": "gcn"}, "'gcn' is none of"),
-        ({"sought": "Old > 3"}, "is not about one attribute"),
+        ({"judge_attribute": "Old > 3"}, "is not about one attribute"),
         ({"alpha": "-2", "scale": "adaptive:0.1"}, "no likelihood for a negative alpha"),
     ],
 )

@@ -133,7 +133,7 @@ def test_a_batch_is_decided_by_seed_and_step_and_not_by_workers(task, shares):
 
 
 def test_grain_bounds_the_density_and_stays_in_range(task):
-    grain = task.config.grain
+    grain = task.config.dequantization_noise
     stream = task.data.streams["images"]
     first, second = (draw("images", stream, 64, seed=0, step=step)["observed"]["image"] for step in (0, 1))
     assert 0 <= min(first.min(), second.min()) <= max(first.max(), second.max()) <= 1
@@ -195,7 +195,7 @@ def test_representations_fit_the_images(options, spelling):
         ({"representation": "wavelet:6"}, "has 5 levels"),
         ({"representation": "fourier"}, "'fourier' is none of"),
         ({"size": 8}, "size = 8: too small"),
-        ({"grain": 0.0}, "grain = 0.0: too small"),
+        ({"dequantization_noise": 0.0}, "dequantization_noise = 0.0: too small"),
         ({"scale": 0.0}, "scale = 0.0: too small"),
         ({"latent_size": 0}, "latent_size = 0: too small"),
     ],

@@ -251,7 +251,8 @@ def test_another_seed_is_another_run_and_the_refusal_says_what_may_change(argv, 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"source": "/elsewhere"}, {"log_every": 7}, {"steps": 9}, {"sought": "Old == 1"}, {"features": "/a"}]
+    "changes",
+    [{"source": "/elsewhere"}, {"log_every": 7}, {"steps": 9}, {"judge_attribute": "Old == 1"}, {"features": "/a"}],
 )
 def test_what_changes_no_number_is_no_part_of_the_recipe(changes):
     options = {"data": "folder", "source": "/here"}
