@@ -154,7 +154,7 @@ def test_a_run_that_begins_while_the_store_is_away_waits_and_says_so_once(tmp_pa
     said = []
 
     def tell(event):
-        said.append(event["text"])
+        said.append(event.text)
         line.restore()
 
     patiently(lambda: job.folder.names("attempts"), time.monotonic() + PATIENCE_S, tell, lambda: Notice.NONE)

@@ -77,7 +77,7 @@ def test_every_trial_is_recorded_one_that_fails_too_and_nothing_is_run_twice(
     page = (tmp_path / "s/report.html").read_text()
     assert len(list((tmp_path / "s/report").iterdir())) == 3
     assert page.count("data:image/png;base64,") == 3 + 2  # and the newest pictures of the trials that finished
-    assert "macro mean over actions, 2048 samples" in page
+    assert "2048 samples, macro mean over actions" in page
     assert "worker-hours" in page
 
     report.command([str(tmp_path / "s"), "--out", str(tmp_path / "again.html")])
