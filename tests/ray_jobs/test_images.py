@@ -30,7 +30,7 @@ def test_the_bias_is_recorded_and_its_samples_are_counted(run, capsys):
     capsys.readouterr()
     train.command(["superres", *TINY, "--bias", BIAS, "--dry-run", "--storage", str(run.parent)])
     said = capsys.readouterr().err.splitlines()[0]
-    assert said == f"generated faces: 93 inputs, 24 for tests, memories {BIAS} (23 of 99)"
+    assert said == f"generated faces: 93 inputs, 24 validation, 24 test, memories {BIAS} (23 of 99)"
 
 
 @pytest.mark.ray
