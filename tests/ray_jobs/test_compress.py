@@ -14,7 +14,10 @@ from ray_jobs.cli.compress_options import parse_compression
 from ray_jobs.launch.start import launch
 from ray_jobs.runs.compression_rounds import parts_before
 
-TINY = shlex.split("--num-images 200 --num-test 100 --width 4 --num-blocks 1 --batch-size 16 --steps 6 --workers 0")
+TINY = shlex.split(
+    "--num-images 200 --num-validation 100 --num-test 100 --width 4 --num-blocks 1 --batch-size 16 --steps 6 "
+    "--workers 0"
+)
 THINNER = shlex.split("--flops 0.5 --steps 10 --workers 0 --log-every 2")
 
 

@@ -72,7 +72,8 @@ class Recorder:
 
 @pytest.mark.parametrize("name", list(SMALL))
 @pytest.mark.parametrize("part", ["projection", "thin"])
-def test_every_tasks_generator(name, part):
+def test_every_tasks_generator(name, part, monkeypatch):
+    monkeypatch.setattr("aign.tasks.pose.MAX_MEASURED_PER_ACTION", 8)  # heatmaps of thousands take long
     task, _ = begun(run_of(name), part=part, method="projection" if part == "projection" else "activation")
     run, recorder = run_of(name), Recorder()
     engines = make_engines(task, run.training)
