@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
 from aign.errors import UserError
+from aign.options import annotations_of
 from ray_jobs import compare, sweep
 from ray_jobs.cli.console import run_command
 from ray_jobs.cli.options import parse, parse_verb, places_in, split_option, split_options
@@ -81,7 +82,8 @@ def read_command(words: Sequence[str], name: str | None) -> Command:
         raise UserError(verb, "cannot be submitted", f"choose one of {', '.join([*_READERS, *USES_RUNS])}")
     if verb in USES_RUNS:
         options = parse_verb(import_module(f"ray_jobs.{verb}").Options, arguments, f"aign {verb}")
-        places = {name: value for name, value in dataclasses.asdict(options).items() if name != "device"}
+        kinds = annotations_of(type(options))
+        places = {name: value for name, value in dataclasses.asdict(options).items() if not _is_choice(kinds[name])}
         return Command(tuple(words), checked_name(name or new_name(verb)), (), _named(places))
     run, _ = split_option("--name", arguments)
     if run is None:
@@ -118,6 +120,13 @@ _READERS: dict[str, Callable[[list[str]], tuple[list[Job], dict[str, Any]]]] = {
     "compare": _compare,
     "compress": _compress,
 }
+
+
+def _is_choice(annotation: Any) -> bool:
+    """Whether an option is one of some words, and no place."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_origin(annotation) is Literal
 
 
 def _named(places: dict[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ def load_environment() -> None:
 def run() -> None:
     """Run the command, or say in one line which package this Python lacks: it is the one that the head's Ray finds."""
     try:
+        import ray_jobs.cli.options  # noqa: F401  # which needs what every verb needs
         from ray_jobs.cli.console import main
     except ModuleNotFoundError as error:
         remedy = "start Ray on the head where the python of this project is the first on PATH"

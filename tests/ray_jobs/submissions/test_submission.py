@@ -241,8 +241,11 @@ def test_the_code_travels_and_nothing_else(tmp_path):
     pack(tmp_path, code=True, variables=())
     packed = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     sources = [Path(package.__path__[0]) for package in (aign, ray_jobs)]
-    modules = {f"{source.name}/{path.relative_to(source)}" for source in sources for path in source.rglob("*.py")}
-    assert packed == modules | {"aign/losses/partition.safetensors"}
+    kinds = ("*.py", "*.html", "*.safetensors")
+    code = {
+        f"{source.name}/{path.relative_to(source)}" for source in sources for k in kinds for path in source.rglob(k)
+    }
+    assert packed == code
 
 
 def test_variables_travel_in_a_file_that_only_its_owner_reads(tmp_path, monkeypatch):
