@@ -16,27 +16,29 @@ from tests.fuzz.guard import canary
 
 CMU_PARENTS = (-1, *(0, 1, 2, 3, 4, 5), *(0, 7, 8, 9, 10, 11), *(0, 13, 14, 15, 16, 17, 18))
 CMU_PARENTS += (*(15, 20, 21, 22, 23, 24, 25, 23, 27), *(15, 29, 30, 31, 32, 33, 34, 32, 36))
-CLIPS = ("walking_extra/1", *(f"wave/{i}" for i in range(1, 4)))
+CLIPS = ("walking_extra/1", *(f"wave/{i}" for i in range(1, 6)))
 FRAMES = 30
+STARTS = np.arange(len(CLIPS) + 1) * FRAMES
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 Arrays = dict[str, Any]
 
 
 def cmu() -> Arrays:
-    """Four clips of thirty frames each."""
+    """Six clips of thirty frames each: one in each turn of its roles."""
     rng = np.random.default_rng(0)
     return {
-        "joints": rng.normal(scale=300, size=(4 * FRAMES, 38, 3)).astype(np.float32),
-        "sequence_start": np.arange(5) * FRAMES,
+        "joints": rng.normal(scale=300, size=(len(CLIPS) * FRAMES, 38, 3)).astype(np.float32),
+        "sequence_start": STARTS,
         "sequence_names": np.array(CLIPS),
         "parents": np.array(CMU_PARENTS),
     }
 
 
 def h36m() -> Arrays:
-    """One clip of each subject."""
+    """Two takes of each subject."""
     rng = np.random.default_rng(0)
-    return {f"{name}/Walking 1": rng.normal(size=(60, 32, 3)).astype(np.float32) for name in SUBJECTS}
+    takes = [f"{name}/Walking{take}" for name in SUBJECTS for take in ("", " 1")]
+    return {take: rng.normal(size=(60, 32, 3)).astype(np.float32) for take in takes}
 
 
 def train(folder: Path, data: str, content: bytes, *, dry: bool = True, **about: Any) -> Call:
@@ -150,16 +152,16 @@ CORPUS: dict[str, Lay] = {
     "joints all zero": _cmu(joints=JOINTS * 0),
     "joints x 1e30": _cmu(joints=JOINTS * np.float32(1e30)),
     "complex joints": _cmu(joints=JOINTS + 0j),
-    "starts of floats": _cmu(sequence_start=np.arange(5) * 30.0, nonsense=False),
-    "starts of text": _cmu(sequence_start=np.array(["0", "30", "60", "90", "120"])),
-    "starts in two dimensions": _cmu(sequence_start=np.arange(5)[:, None] * FRAMES),
+    "starts of floats": _cmu(sequence_start=STARTS * 1.0, nonsense=False),
+    "starts of text": _cmu(sequence_start=np.array([str(start) for start in STARTS])),
+    "starts in two dimensions": _cmu(sequence_start=STARTS[:, None]),
     "a single start": _cmu(sequence_start=np.array(0)),
     "no start": _cmu(sequence_start=np.array([], int)),
-    "starts descend": _cmu(sequence_start=np.arange(5)[::-1] * FRAMES),
-    "starts are negative": _cmu(sequence_start=np.arange(5) * FRAMES - 30),
-    "starts lie beyond the end": _cmu(sequence_start=np.arange(5) * 10 * FRAMES),
-    "starts are all equal": _cmu(sequence_start=np.zeros(5, int)),
-    "more names than clips": _cmu(sequence_names=np.array([*CLIPS, "wave/4", "wave/5"])),
+    "starts descend": _cmu(sequence_start=STARTS[::-1]),
+    "starts are negative": _cmu(sequence_start=STARTS - 30),
+    "starts lie beyond the end": _cmu(sequence_start=10 * STARTS),
+    "starts are all equal": _cmu(sequence_start=np.zeros_like(STARTS)),
+    "more names than clips": _cmu(sequence_names=np.array([*CLIPS, "wave/6", "wave/7"])),
     "fewer names than clips": _cmu(sequence_names=np.array(CLIPS[:2])),
     "parents too short": _cmu(parents=np.array(CMU_PARENTS[:20])),
     "parents of floats": _cmu(parents=np.array(CMU_PARENTS) * 1.0, nonsense=False),
