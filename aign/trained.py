@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from aign.compression.thinning import take_over
 from aign.device import DeviceOption, choose_device, to_device
 from aign.errors import UserError
-from aign.evaluation.result import Evaluation, Split, columns_of, measured_on, readable
+from aign.evaluation.result import Evaluation, Split, cells_of, columns_of, measured_on
 from aign.stored import read_json
 from aign.tasks.base import Task
 from aign.tasks.parts import Factors
@@ -187,9 +187,7 @@ def model_card(run: RunConfig, metadata: dict[str, Any], test: Evaluation | None
         lines += ["", f"Measured on {measured_on(vars(test))}:", ""]
         columns = columns_of(vars(test))
         lines += ["| metric | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-        for name in test.metrics:
-            cells = [readable(values[name]) if name in values else "" for values in columns.values()]
-            lines += [f"| {name} | " + " | ".join(cells) + " |"]
+        lines += [f"| {' | '.join(cells)} |" for cells in cells_of(vars(test))]
     return "\n".join(lines) + "\n"
 
 

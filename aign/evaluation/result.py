@@ -81,6 +81,15 @@ def columns_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     return {"inferred": evaluation["metrics"], **inductive, **evaluation["baselines"]}
 
 
+def cells_of(evaluation: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of that table: each metric's name, and its value in each column, empty where there is none."""
+    columns = columns_of(evaluation).values()
+    return [
+        [name, *(readable(values[name]) if name in values else "" for values in columns)]
+        for name in evaluation["metrics"]
+    ]
+
+
 def readable(value: float, like: float | None = None) -> str:
     """A metric as people read it: three digits or, if it is large, tenths; or as many as ``like`` (a mean) has."""
     size = abs(value if like is None else like)

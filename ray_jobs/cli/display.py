@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aign.command import make_console
-from aign.evaluation.result import columns_of, measured_on, readable
+from aign.evaluation.result import cells_of, columns_of, measured_on, readable
 from ray_jobs.worker.events import Evaluated, Event, Message, PictureSaved, Progressed
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -91,8 +91,8 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", title_style="", min_width=min(len(title), 76))
     for column in ("metric", *columns):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for name in evaluation["metrics"]:
-        table.add_row(name, *(readable(values[name]) if name in values else "" for values in columns.values()))
+    for cells in cells_of(evaluation):
+        table.add_row(*cells)
     return table
 
 

@@ -6,7 +6,7 @@ from statistics import mean, median
 from typing import Any
 
 from aign.errors import UserError
-from aign.evaluation.result import columns_of, measured_on, readable
+from aign.evaluation.result import cells_of, columns_of, measured_on, readable
 from aign.training.run_config import find_task
 from ray_jobs.reports import page
 from ray_jobs.reports.plots import Panel, small_multiples, words
@@ -78,10 +78,7 @@ def _rule(training: Mapping[str, Any]) -> str:
 def measured(evaluation: Mapping[str, Any]) -> str:
     """What was measured, beside its baselines, and on what; groups are folded."""
     columns, groups = columns_of(evaluation), evaluation["groups"]
-    rows = [
-        [words(name), *(readable(values[name]) if name in values else "" for values in columns.values())]
-        for name in evaluation["metrics"]
-    ]
+    rows = [[words(name), *cells] for name, *cells in cells_of(evaluation)]
     found = page.text(f"Measured on {measured_on(evaluation)}.", "faint")
     found += page.table(["metric", *columns], rows)
     if groups:
